@@ -1,0 +1,341 @@
+"""Every hyperparameter, with its meaning, its unit and the paper's value.
+
+Frozen dataclasses of plain values; a preset is a function that returns one. This module imports
+nothing heavy: the command line is made from it. The symbols in the docstrings are those of PlaNet,
+Appendix A and Algorithms 1 and 2. The defaults are the paper's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from armillary.errors import UsageError, nearest
+
+Activation = Literal["relu", "elu"]
+Backend = Literal["auto", "egl", "osmesa", "warp"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(message)
+
+
+def _positive(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        _require(value > 0, f"{name} is {value}, but it must be greater than zero")
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """What the agent sees of its environment, and how it is rendered."""
+
+    action_repeat: int | None = None
+    """R: simulator steps for each action, rewards summed. None: the paper's value for the task
+    (cartpole 8, reacher, cheetah and cup 4, finger and walker 2), 2 for the rest of the control
+    suite, 1 for other environments."""
+    size: int = 64
+    """Height and width of the images in pixels. The paper's networks need 64."""
+    renderer: Backend = "auto"
+    """Rendering back end of the control suite: EGL, OSMesa or mujoco-warp (no OpenGL, on the CPU).
+    auto: the first that works on this machine."""
+    pixels: Literal["auto", "observation", "render"] = "auto"
+    """Where the images of other environments come from: the observation itself or `render()`."""
+    time_limit: int | None = None
+    """Steps of the wrapped environment after which an episode is cut. None: its own limit."""
+    processes: bool = False
+    """Step several environments in a process each, side by side, rather than one after another."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "size")
+        for name in ("action_repeat", "time_limit"):
+            value = getattr(self, name)
+            _require(
+                value is None or value > 0, f"{name} is {value}, but it must be at least 1 (or None)"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The world model (PlaNet, Section 3 and Appendix A)."""
+
+    dynamics: Literal["rssm"] = "rssm"
+    """The transition model, by name."""
+    stochastic: int = 30
+    """Dimensions of the stochastic state s, a diagonal Gaussian."""
+    deterministic: int = 200
+    """Units of the GRU, the deterministic state h."""
+    hidden: int = 200
+    """Units of every hidden fully connected layer."""
+    reward_layers: int = 2
+    """Hidden layers of the reward model (the paper's text: 2 of 200; its published code: 3 of
+    300)."""
+    reward_hidden: int | None = None
+    """Units of the reward model's hidden layers. None: as `hidden`."""
+    depth: int = 32
+    """Channels of the first convolution; the others have 2, 4 and 8 times as many."""
+    min_std: float = 0.1
+    """Added to the softplus that gives the standard deviation of every latent Gaussian."""
+    activation: Activation = "relu"
+    """Non-linearity of the fully connected layers."""
+    image_activation: Activation = "relu"
+    """Non-linearity of the convolutions."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "stochastic", "deterministic", "hidden", "depth", "min_std")
+        _require(
+            self.reward_layers >= 0,
+            f"reward_layers is {self.reward_layers}, but it must not be negative",
+        )
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The variational bound (PlaNet, Eq. 3)."""
+
+    free_nats: float = 3.0
+    """The divergence is not pushed below this many nats."""
+    free_nats_per: Literal["step", "batch"] = "step"
+    """step: each time step's divergence is clipped, then averaged (PlaNet). batch: the average is
+    clipped (Dreamer's code)."""
+    divergence_scale: float = 1.0
+    """beta: the weight of the divergence."""
+    reward_scale: float = 10.0
+    """Weight of the reward's log-likelihood."""
+    bits: int = 5
+    """Bit depth to which images are reduced before uniform dequantisation noise is added."""
+    image_steps: int | None = None
+    """Decode only this many time steps of each chunk, at a random offset and evenly spaced: an
+    unbiased estimate of the image term at a part of its cost. None: all of them (the paper)."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.free_nats >= 0, f"free_nats is {self.free_nats}, but it must not be negative"
+        )
+        for name in ("divergence_scale", "reward_scale"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} is {value}, but it must not be negative")
+        _require(1 <= self.bits <= 8, f"bits is {self.bits}, but it must be from 1 to 8")
+        _require(
+            self.image_steps is None or self.image_steps > 0,
+            f"image_steps is {self.image_steps}, but it must be at least 1 (or None)",
+        )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam for all parameters together (PlaNet, Appendix A)."""
+
+    learning_rate: float = 1e-3
+    """alpha."""
+    epsilon: float = 1e-4
+    """Adam's epsilon."""
+    clip_norm: float = 1000.0
+    """The gradient is scaled down to this global norm."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "learning_rate", "epsilon", "clip_norm")
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """The cross-entropy method (PlaNet, Algorithm 2)."""
+
+    horizon: int = 12
+    """H: actions in a plan."""
+    iterations: int = 10
+    """I: optimisation iterations."""
+    candidates: int = 1000
+    """J: action sequences sampled in each iteration."""
+    elites: int = 100
+    """K: the best candidates, to which the belief is refitted."""
+    refit: Literal["std", "mad"] = "std"
+    """How the belief's spread is refitted to the best candidates: their standard deviation (the
+    published code) or the mean absolute deviation sum |a - mean| / (K - 1) (the paper's
+    Algorithm 2)."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "horizon", "iterations", "candidates", "elites")
+        _require(
+            self.elites <= self.candidates,
+            f"elites (K) is {self.elites}, but only {self.candidates} candidates (J) are sampled: "
+            "K must not be greater than J",
+        )
+        _require(
+            self.refit != "mad" or self.elites > 1,
+            "refit 'mad' divides by K - 1, so elites (K) must be at least 2",
+        )
+
+
+@dataclass(frozen=True)
+class CollectionConfig:
+    """Where the data come from (PlaNet, Algorithm 1)."""
+
+    seed_episodes: int = 5
+    """S: episodes of random actions before anything is learned."""
+    action_noise: float = 0.3
+    """Standard deviation of the Gaussian noise added to the actions of collected episodes."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "seed_episodes")
+        _require(
+            self.action_noise >= 0,
+            f"action_noise is {self.action_noise}, but it must not be negative",
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The fitting of the model between two episodes (PlaNet, Algorithm 1)."""
+
+    collect_interval: int = 100
+    """C: updates for each collected episode."""
+    batch_size: int = 50
+    """B: chunks in a batch."""
+    chunk_length: int = 50
+    """L: consecutive steps in a chunk."""
+    checkpoint_minutes: float = 2.0
+    """A checkpoint is written at least this often while updates go on (and after every
+    episode)."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "collect_interval", "batch_size", "chunk_length", "checkpoint_minutes")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Noise-free test episodes while training goes on."""
+
+    every: int = 25
+    """Episodes collected between two evaluations."""
+    episodes: int = 10
+    """Episodes of each evaluation (the paper shows 10 trajectories for each seed)."""
+    final_episodes: int = 10
+    """Episodes of the evaluation at the end, of the agent and of random actions."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "every", "episodes", "final_episodes")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run. `preset(name)` gives one; `dataclasses.replace` or the command line edits it."""
+
+    task: str = "cheetah-run"
+    """A task of the control suite by its own name (`armillary tasks` lists them), a Gymnasium id
+    or `module:callable` that returns a Gymnasium environment."""
+    agent: Literal["planet"] = "planet"
+    """The agent that learns."""
+    preset: str = "paper"
+    """The preset from which this configuration was made."""
+    seed: int = 0
+    """Seed of everything random: parameters, batches, planning, noise and environments."""
+    episodes: int = 1000
+    """Episodes to collect in all, the seed episodes among them."""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    collection: CollectionConfig = field(default_factory=CollectionConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        _positive(self, "episodes")
+        _require(self.seed >= 0, f"seed is {self.seed}, but it must not be negative")
+        _require(
+            self.episodes >= self.collection.seed_episodes,
+            f"episodes is {self.episodes}, fewer than the "
+            f"{self.collection.seed_episodes} seed episodes it includes",
+        )
+        steps = self.objective.image_steps
+        _require(
+            steps is None or self.training.chunk_length % steps == 0,
+            f"image_steps is {steps}, but it must divide the chunk length "
+            f"{self.training.chunk_length}",
+        )
+
+
+def paper() -> Config:
+    """The paper's agent: PlaNet, Appendix A."""
+    return Config()
+
+
+def small() -> Config:
+    """An agent that learns cheetah run in minutes on two CPU cores (`docs/results.md`)."""
+    return Config(
+        task="cheetah-run",
+        preset="small",
+        episodes=24,
+        environment=EnvironmentConfig(renderer="warp"),
+        model=ModelConfig(deterministic=128, hidden=128, depth=16),
+        objective=ObjectiveConfig(reward_scale=100.0, image_steps=8),
+        planner=PlannerConfig(iterations=5, candidates=200, elites=20),
+        training=TrainingConfig(batch_size=10, chunk_length=32),
+        evaluation=EvaluationConfig(every=10, episodes=1, final_episodes=5),
+    )
+
+
+PRESETS: dict[str, Callable[[], Config]] = {"small": small, "paper": paper}
+
+
+def preset(name: str) -> Config:
+    """Returns the named preset.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(
+            f"unknown preset {name!r}, expected one of {', '.join(PRESETS)}."
+            + nearest(name, PRESETS)
+        )
+    return PRESETS[name]()
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Returns the configuration as nested dictionaries of plain values, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+T = TypeVar("T")
+
+
+def from_dict(values: Mapping[str, Any], cls: type[T] = Config) -> T:  # type: ignore[assignment]
+    """Returns the configuration that `to_dict` was given.
+
+    Raises:
+        UsageError: a field is unknown, or a value is not allowed.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = [name for name in values if name not in fields]
+    if unknown:
+        raise UsageError(
+            f"unknown field {unknown[0]!r} of {cls.__name__}." + nearest(unknown[0], fields)
+        )
+    arguments = {}
+    for name, value in values.items():
+        factory = fields[name].default_factory
+        nested = isinstance(value, Mapping) and factory is not dataclasses.MISSING
+        arguments[name] = from_dict(value, factory) if nested else value  # type: ignore[arg-type]
+    return cls(**arguments)
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Returns the fields in which two configurations differ, as `{dotted name: (old, new)}`."""
+
+    def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in values.items():
+            if isinstance(value, Mapping):
+                flat |= flatten(value, f"{prefix}{name}.")
+            else:
+                flat[prefix + name] = value
+        return flat
+
+    a, b = flatten(to_dict(old)), flatten(to_dict(new))
+    return {name: (a.get(name), b.get(name)) for name in a | b if a.get(name) != b.get(name)}

@@ -1,0 +1,33 @@
+"""Randomness as explicit keys, derived from (seed, purpose, counter).
+
+A resumed run draws what the uninterrupted one would have drawn, because nothing depends on how
+many numbers were drawn before.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import jax
+
+
+def key(seed: int, purpose: str, counter: int = 0) -> jax.Array:
+    """Returns the JAX key for the `counter`-th use of `purpose` in the run seeded with `seed`."""
+    import jax
+
+    base = jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
+    return jax.random.fold_in(base, counter)
+
+
+def generator(seed: int, purpose: str, counter: int = 0) -> np.random.Generator:
+    """Returns the NumPy generator for the `counter`-th use of `purpose`."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), counter])
+
+
+def integer(seed: int, purpose: str, counter: int = 0) -> int:
+    """Returns a seed below 2**31 for what takes only an integer, an environment for instance."""
+    return int(generator(seed, purpose, counter).integers(2**31))
