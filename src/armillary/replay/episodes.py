@@ -1,0 +1,319 @@
+"""Episodes on disk: one file each, appended as they finish, read chunk by chunk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import struct
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from armillary.errors import RunError, UsageError
+from armillary.files import remove_stale, storage_error, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of T agent steps, as T + 1 rows.
+
+    Row 0 is the reset: its action and reward are zero. `action[t]` is the action that leads to
+    `image[t]`, and `reward[t]` the reward that came with it (summed over the action repeat).
+
+    Raises:
+        UsageError: an array has another shape or type.
+    """
+
+    image: UInt8[np.ndarray, "rows height width 3"]
+    action: Float32[np.ndarray, "rows dims"]
+    reward: Float32[np.ndarray, " rows"]
+    terminal: bool = False
+    """True if the environment ended the episode, False if a time limit cut it."""
+
+    def __post_init__(self) -> None:
+        layout = {"image": (4, np.uint8), "action": (2, np.float32), "reward": (1, np.float32)}
+        for name, (dimensions, dtype) in layout.items():
+            array = getattr(self, name)
+            if not (
+                isinstance(array, np.ndarray)
+                and array.ndim == dimensions
+                and array.dtype == dtype
+                and len(array) == len(self.image)
+            ):
+                found = f"{getattr(array, 'dtype', type(array))}{list(np.shape(array))}"
+                raise UsageError(
+                    f"an episode's {name} is {found}, expected {np.dtype(dtype)} with {dimensions} "
+                    "dimensions and as many rows as images: convert it before it is stored"
+                )
+        if len(self.image) < 2 or self.image.shape[3] != 3:
+            raise UsageError(
+                f"an episode's image has shape {list(self.image.shape)}, expected (T + 1, H, W, 3) "
+                "with at least one step after the reset"
+            )
+
+    @property
+    def steps(self) -> int:
+        """T: agent steps, one less than rows."""
+        return len(self.reward) - 1
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An episode file that was found sound: its small arrays, and where its images lie."""
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    action: np.ndarray
+    reward: np.ndarray
+    terminal: bool
+
+
+class EpisodeStore:
+    """The episodes of a run, one uncompressed `.npz` file each, in one folder.
+
+    The files (`episode-000012.npz`) are plain NumPy archives with the fields of `Episode`; the
+    CRC-32 that the format keeps of each array is verified when the store is opened. A damaged file
+    is named in a warning, moved to the subfolder `damaged` and skipped; the others keep their
+    numbers. Images stay on disk, so a store of a million frames needs next to no memory. A store
+    has one writer.
+
+    Args:
+        folder: where the files are; made if it is missing.
+
+    Raises:
+        RunError: a file may not be read, or two files hold episodes of different environments.
+        StorageError: the folder cannot be made, or a damaged file cannot be set aside.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._entries: dict[int, _Entry] = {}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_stale(self.folder)
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        files = _numbered(self.folder)
+        with ThreadPoolExecutor(4) as pool:  # reading and the CRC run outside Python's lock
+            found = pool.map(_verify, files.values())
+            for index, path, entry in zip(files, files.values(), found, strict=True):
+                if isinstance(entry, _Entry):
+                    if difference := self._difference(path, entry.shape, entry.action.shape):
+                        raise RunError(difference)
+                    self._entries[index] = entry
+                else:
+                    self._set_aside(path, entry)
+
+    def append(self, episode: Episode) -> int:
+        """Writes an episode under the next free index, which is returned.
+
+        Raises:
+            StorageError: it could not be written; nothing of it is left behind.
+            UsageError: its images or actions are of another size than those in the store.
+        """
+        index = self.next_index
+        self.write(index, episode)
+        return index
+
+    def write(self, index: int, episode: Episode) -> None:
+        """Writes an episode under an index of the caller's, in place of one that may be there.
+
+        Raises:
+            StorageError: it could not be written; an older one under this index is still there.
+            UsageError: its images or actions are of another size than those in the store.
+        """
+        if index < 0:
+            raise UsageError(f"the episode's index is {index}, but it must not be negative")
+        path = self.folder / f"episode-{index:06d}.npz"
+        if difference := self._difference(path, episode.image.shape, episode.action.shape):
+            raise UsageError(difference)
+
+        def save(file: BinaryIO) -> None:
+            np.savez(
+                file,
+                image=np.ascontiguousarray(episode.image),
+                action=np.ascontiguousarray(episode.action),
+                reward=episode.reward,
+                terminal=np.bool_(episode.terminal),
+            )
+
+        write_atomically(path, save)
+        self._entries[index] = _read_entry(path)
+
+    def truncate(self, count: int) -> None:
+        """Deletes every episode whose index is `count` or more: a resumed run collects it again.
+
+        Raises:
+            StorageError: a file could not be deleted.
+        """
+        for folder in (self.folder, self.folder / "damaged"):
+            for index, path in _numbered(folder).items():
+                if index >= count:
+                    try:
+                        path.unlink()
+                    except OSError as error:
+                        raise storage_error(path, error) from error
+        self._entries = {index: e for index, e in self._entries.items() if index < count}
+
+    def __len__(self) -> int:
+        """Episodes that can be read."""
+        return len(self._entries)
+
+    @property
+    def next_index(self) -> int:
+        """One more than the highest index that was given out, damaged episodes included."""
+        taken = [*self._entries, *_numbered(self.folder / "damaged")]
+        return max(taken, default=-1) + 1
+
+    @property
+    def indices(self) -> list[int]:
+        """Indices of the episodes that can be read, ascending."""
+        return sorted(self._entries)
+
+    @property
+    def lengths(self) -> dict[int, int]:
+        """Rows (T + 1) of each episode, by index, ascending."""
+        return {index: len(self._entries[index].reward) for index in self.indices}
+
+    @property
+    def total_steps(self) -> int:
+        """Agent steps of all episodes together."""
+        return sum(len(entry.reward) - 1 for entry in self._entries.values())
+
+    def load(self, index: int) -> Episode:
+        """Reads a whole episode.
+
+        Raises:
+            UsageError: there is no such episode.
+            RunError: its file can no longer be read.
+        """
+        if index not in self._entries:
+            raise UsageError(
+                f"there is no episode {index} in {self.folder}, which holds {len(self)}"
+            )
+        entry = self._entries[index]
+        image = np.empty(entry.shape, np.uint8)
+        self.read_images(index, 0, image)
+        return Episode(image, entry.action.copy(), entry.reward.copy(), entry.terminal)
+
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, 3) of every image in the store, which must not be empty."""
+        return next(iter(self._entries.values())).shape[1:]
+
+    def read_images(
+        self, index: int, start: int, out: UInt8[np.ndarray, "length height width 3"]
+    ) -> None:
+        """Reads the images of rows `start`, `start + 1`, ... of an episode straight into `out`.
+
+        Raises:
+            RunError: the file can no longer be read.
+        """
+        entry = self._entries[index]
+        view = out.data.cast("B")
+        try:
+            with open(entry.path, "rb", buffering=0) as file:
+                file.seek(entry.offset + start * (view.nbytes // len(out)))
+                while view:
+                    count = file.readinto(view)
+                    if not count:
+                        raise EOFError("the file ends too early")
+                    view = view[count:]
+        except (OSError, EOFError) as error:
+            raise RunError(
+                f"episode {entry.path} can no longer be read ({error}): it was changed while the "
+                "run was using it; start the run again, which checks every episode"
+            ) from error
+
+    def small_arrays(
+        self, index: int
+    ) -> tuple[Float32[np.ndarray, "rows dims"], Float32[np.ndarray, " rows"]]:
+        """The actions and rewards of an episode, which stay in memory: not to be written to."""
+        entry = self._entries[index]
+        return entry.action, entry.reward
+
+    def _difference(
+        self, path: Path, image: tuple[int, ...], action: tuple[int, ...]
+    ) -> str | None:
+        """Says how an episode of these shapes differs from those in the store, if it does."""
+        if not self._entries:
+            return None
+        first = next(iter(self._entries.values()))
+        ours, theirs = (first.shape[1:], first.action.shape[1:]), (image[1:], action[1:])
+        if ours == theirs:
+            return None
+        return (
+            f"{path} has images of {theirs[0]} and actions of {theirs[1]}, but {first.path.name} "
+            f"beside it has {ours[0]} and {ours[1]}: different environments need a folder each"
+        )
+
+    def _set_aside(self, path: Path, reason: Exception) -> None:
+        target = path.parent / "damaged" / path.name
+        try:
+            target.parent.mkdir(exist_ok=True)
+            os.replace(path, target)
+        except OSError as error:
+            raise storage_error(target, error) from error
+        log.warning("episode %s is damaged (%s): moved to %s, skipped", path, reason, target.parent)
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    """Returns the episode files of a folder by index, ascending; empty if there is no folder."""
+    matches = ((re.fullmatch(r"episode-(\d+)\.npz", p.name), p) for p in folder.glob("episode-*"))
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))
+
+
+def _verify(path: Path) -> _Entry | Exception:
+    """Returns the entry of a file whose checksums are right, or else what is wrong with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(i.compress_type or i.flag_bits & 1 for i in archive.infolist()):
+                raise ValueError("not an uncompressed archive")
+            if (member := archive.testzip()) is not None:
+                raise ValueError(f"wrong checksum of {member}")
+        return _read_entry(path)
+    except PermissionError as error:
+        raise RunError(f"episode {path} may not be read: make it readable, then go on") from error
+    except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError) as error:
+        return error
+    except (zipfile.BadZipFile, struct.error, OverflowError) as error:
+        return error
+
+
+def _read_entry(path: Path) -> _Entry:
+    """Reads the small arrays, and where in the file the images lie.
+
+    Raises:
+        ValueError: the arrays are not those of an episode.
+    """
+    with np.load(path) as arrays:
+        action, reward, terminal = arrays["action"], arrays["reward"], arrays["terminal"]
+    with zipfile.ZipFile(path) as archive, archive.open("image.npy") as member:
+        version = np.lib.format.read_magic(member)
+        if version != (1, 0):
+            raise ValueError(f"images in NumPy's format {version}")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
+        header = archive.getinfo("image.npy").header_offset
+        offset = _data_offset(path, header) + member.tell()
+    if fortran_order or dtype != np.uint8 or terminal.shape:
+        raise ValueError("images of another layout")
+    stand_in = np.broadcast_to(np.uint8(0), shape)  # the shape of the images without their memory
+    Episode(stand_in, action, reward)
+    return _Entry(path, offset, shape, action, reward, bool(terminal))
+
+
+def _data_offset(path: Path, header_offset: int) -> int:
+    """Returns where a zip member's data begin: after its local header, name and extra field."""
+    with open(path, "rb") as file:
+        file.seek(header_offset)
+        header: Sequence[int] = struct.unpack("<26xHH", file.read(30))
+    return header_offset + 30 + sum(header)

@@ -1,0 +1,144 @@
+"""Batches of chunks, uniform over all chunks of all episodes."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from armillary.errors import UsageError
+from armillary.replay.episodes import EpisodeStore
+
+log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """B chunks of L consecutive rows. `action[:, t]` leads to `image[:, t]`, see `Episode`."""
+
+    image: UInt8[np.ndarray, "batch length height width 3"]
+    action: Float32[np.ndarray, "batch length dims"]
+    reward: Float32[np.ndarray, "batch length"]
+
+
+class ChunkSampler:
+    """Draws batches of chunks of L consecutive rows (PlaNet, Algorithm 1: `B` sequences).
+
+    Every chunk of every episode in the store at that moment is equally likely: an episode of n
+    rows has n - L + 1 of them, the last possible start and the reset row included. Episodes of
+    fewer than L rows are skipped.
+
+    Args:
+        store: the episodes.
+        batch_size: B.
+        chunk_length: L.
+    """
+
+    def __init__(self, store: EpisodeStore, batch_size: int, chunk_length: int) -> None:
+        if batch_size < 1 or chunk_length < 1:
+            raise UsageError(
+                f"batch_size is {batch_size} and chunk_length {chunk_length}, but both must be at "
+                "least 1"
+            )
+        self.store = store
+        self.batch_size = batch_size
+        self.chunk_length = chunk_length
+        self._warned = False
+
+    @property
+    def skipped(self) -> int:
+        """Episodes too short for a chunk."""
+        return sum(rows < self.chunk_length for rows in self.store.lengths.values())
+
+    def draw(self, generator: np.random.Generator) -> Int64[np.ndarray, "batch 2"]:
+        """Returns the (episode index, first row) of B chunks, drawn with replacement.
+
+        Raises:
+            UsageError: no episode is long enough.
+        """
+        lengths = self.store.lengths
+        rows = np.fromiter(lengths.values(), np.int64, len(lengths))
+        chunks = np.maximum(rows - self.chunk_length + 1, 0)
+        ends = np.cumsum(chunks)
+        if not chunks.any():
+            longest = f"the longest has {rows.max()} rows" if len(rows) else "there are none"
+            raise UsageError(
+                f"no episode in {self.store.folder} has {self.chunk_length} rows "
+                f"(training.chunk_length), {longest}: choose a shorter chunk"
+            )
+        if not chunks.all() and not self._warned:
+            self._warned = True
+            log.warning(
+                "%d of %d episodes are shorter than a chunk of %d rows and are not trained on",
+                np.count_nonzero(chunks == 0),
+                len(chunks),
+                self.chunk_length,
+            )
+        number = generator.integers(ends[-1], size=self.batch_size)
+        place = np.searchsorted(ends, number, side="right")
+        indices = np.fromiter(lengths, np.int64, len(lengths))[place]
+        return np.stack([indices, number - (ends - chunks)[place]], axis=1)
+
+    def read(self, chunks: Int64[np.ndarray, "batch 2"]) -> Batch:
+        """Reads the chunks whose (episode index, first row) are given.
+
+        Raises:
+            RunError: an episode's file can no longer be read.
+        """
+        length = self.chunk_length
+        images = np.empty((len(chunks), length, *self.store.image_shape()), np.uint8)
+        actions, rewards = [], []
+        for image, (index, start) in zip(images, chunks.tolist(), strict=True):
+            self.store.read_images(index, start, image)
+            action, reward = self.store.small_arrays(index)
+            actions.append(action[start : start + length])
+            rewards.append(reward[start : start + length])
+        return Batch(images, np.stack(actions), np.stack(rewards))
+
+    def sample(self, generator: np.random.Generator) -> Batch:
+        """Draws and reads one batch: a function of the generator and of the store's episodes.
+
+        Raises:
+            UsageError: no episode is long enough.
+            RunError: an episode's file can no longer be read.
+        """
+        return self.read(self.draw(generator))
+
+
+@contextmanager
+def prefetch(
+    sampler: ChunkSampler, generators: Iterable[np.random.Generator], depth: int = 2
+) -> Iterator[Iterator[Batch]]:
+    """Reads batches ahead, in `depth` threads, while the caller works on the one before.
+
+    Gives an iterator with one batch for each generator, in their order. No episode may be added to
+    the store in the meantime, or the batches would depend on how far ahead the threads were. An
+    exception of `sampler.sample` is raised where its batch would have been.
+
+    Args:
+        sampler: draws and reads the batches.
+        generators: the randomness of each batch; may be endless.
+        depth: batches read ahead, each of B L H W 3 bytes.
+    """
+    generators = iter(generators)
+    pool = ThreadPoolExecutor(depth, thread_name_prefix="replay")
+    pending: deque[Future[Batch]] = deque(
+        pool.submit(sampler.sample, generator) for generator in islice(generators, depth)
+    )
+
+    def batches() -> Iterator[Batch]:
+        while pending:
+            batch = pending.popleft().result()
+            pending.extend(pool.submit(sampler.sample, g) for g in islice(generators, 1))
+            yield batch
+
+    try:
+        yield batches()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,205 @@
+"""Checkpoints: everything that a stopped run needs to go on as if it had not been stopped.
+
+A checkpoint is one file: a line with a magic word and the SHA-256 of what follows, a line of JSON
+(format, version, meta, shapes), and the leaves as Equinox serialises them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+from importlib.metadata import version
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from armillary.errors import RunError
+from armillary.files import remove_stale, storage_error, write_atomically
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_MAGIC = b"armillary-checkpoint"
+Tree = TypeVar("Tree", bound=PyTree)
+
+
+def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> Path:
+    """Writes the next checkpoint into `folder` and keeps the newest sound one before it.
+
+    Args:
+        folder: holds the checkpoints of one run; made if it is missing.
+        tree: arrays on any device, NumPy arrays and Python numbers (typed PRNG keys are not
+            possible); other leaves are not stored.
+        meta: anything that JSON can hold: counters, configuration, positions in other files.
+
+    Returns:
+        The file, `checkpoint-000012.armillary`.
+
+    Raises:
+        StorageError: it could not be written; the checkpoints before it are as they were.
+    """
+    folder = Path(folder)
+    earlier = _list(folder)
+    number = int(earlier[0].stem.rpartition("-")[2]) + 1 if earlier else 0
+    path = folder / f"checkpoint-{number:06d}.armillary"
+    payload = io.BytesIO()
+    eqx.tree_serialise_leaves(payload, tree, _serialise)
+    header = {
+        "format": FORMAT,
+        "version": version("armillary"),
+        "meta": meta,
+        "leaves": _leaves(tree),
+    }
+    body = json.dumps(header).encode() + b"\n" + payload.getvalue()
+
+    def write(file: BinaryIO) -> None:
+        file.write(_MAGIC + b" " + hashlib.sha256(body).hexdigest().encode() + b"\n")
+        file.write(body)
+
+    write_atomically(path, write)
+    kept = False
+    try:
+        for old in earlier:
+            if not kept and _sound(old):
+                kept = True
+            else:
+                old.unlink(missing_ok=True)
+        remove_stale(folder)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    return path
+
+
+def load(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, dict[str, Any]]:
+    """Restores a checkpoint, bit for bit.
+
+    Args:
+        path: a folder of checkpoints, of which the newest is taken (the one before it, with a
+            warning, if the newest is damaged), or one checkpoint file.
+        like: a tree of the same structure as the saved one: `jax.Array` or `jax.ShapeDtypeStruct`
+            leaves become `jax.Array`s on the default device, NumPy arrays and numbers stay so, and
+            all other leaves are kept.
+
+    Returns:
+        The tree and the meta that were saved.
+
+    Raises:
+        RunError: there is no checkpoint, none is sound, it was written by a newer format, or it is
+            of a tree of other shapes.
+    """
+    path, header, payload = _read_newest(Path(path))
+    saved, expected = header["leaves"], _leaves(like)
+    if saved != expected:
+        pairs = zip_longest(saved, expected, fillvalue=["nothing"])
+        theirs, ours = next((a, b) for a, b in pairs if a != b)
+        raise RunError(
+            f"{path} holds another model: {' '.join(map(str, theirs))} where "
+            f"{' '.join(map(str, ours))} was expected; load it with the configuration that it was "
+            "trained with"
+        )
+    return eqx.tree_deserialise_leaves(io.BytesIO(payload), like), header["meta"]
+
+
+def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the meta of the checkpoint that `load` would restore, to build its `like` from.
+
+    Raises:
+        RunError: as `load`.
+    """
+    return _read_newest(Path(path))[1]["meta"]
+
+
+def exists(folder: str | os.PathLike[str]) -> bool:
+    """Says whether there is any checkpoint, sound or not, in `folder`."""
+    return bool(_list(Path(folder)))
+
+
+def _serialise(file: BinaryIO, leaf: Any) -> None:
+    if isinstance(leaf, bool | int | float | complex):
+        np.save(file, leaf)  # exactly; Equinox would round a Python float to 32 bits
+    else:
+        eqx.default_serialise_filter_spec(file, leaf)
+
+
+def _leaves(tree: PyTree) -> list[list[Any]]:
+    """Returns the path, type and shape of each leaf that is stored."""
+    leaves = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_array_like(leaf):
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
+            leaves.append([jax.tree_util.keystr(path), str(kind), list(np.shape(leaf))])
+    return leaves
+
+
+def _list(folder: Path) -> list[Path]:
+    """Returns the checkpoints in a folder, newest first."""
+    files = folder.glob("checkpoint-*.armillary")
+    numbered = [file for file in files if re.fullmatch(r"checkpoint-\d+", file.stem)]
+    return sorted(numbered, key=lambda file: int(file.stem[11:]), reverse=True)
+
+
+def _read_newest(path: Path) -> tuple[Path, dict[str, Any], bytes]:
+    if path.is_file():
+        return _read(path)
+    damaged: list[str] = []
+    for _ in range(3):  # a running training may replace the files that were listed
+        for file in _list(path):
+            try:
+                content = _read(file)
+            except FileNotFoundError:
+                break
+            except _Damaged as error:
+                if str(error) not in damaged:
+                    damaged.append(str(error))
+                    log.warning("%s: falling back to the checkpoint before it", error)
+            else:
+                return content
+        else:
+            break
+    if damaged:
+        raise RunError(f"no sound checkpoint is left in {path}: {'; '.join(damaged)}")
+    raise RunError(
+        f"there is no checkpoint in {path}, expected checkpoint-*.armillary as `armillary train` "
+        "writes them: is it the folder of a run?"
+    )
+
+
+class _Damaged(RunError):
+    pass
+
+
+def _read(path: Path) -> tuple[Path, dict[str, Any], bytes]:
+    """Reads, verifies and splits a checkpoint file."""
+    try:
+        with open(path, "rb") as file:
+            magic, _, digest = file.readline(128).rstrip(b"\n").partition(b" ")
+            body = file.read()
+    except PermissionError as error:
+        raise RunError(f"checkpoint {path} may not be read: make it readable first") from error
+    if magic != _MAGIC or hashlib.sha256(body).hexdigest().encode() != digest:
+        raise _Damaged(f"checkpoint {path} is damaged (wrong checksum)")
+    line, _, payload = body.partition(b"\n")
+    header = json.loads(line)
+    if header["format"] > FORMAT:
+        raise RunError(
+            f"{path} was written by armillary {header['version']}, this is "
+            f"{version('armillary')}, which cannot read its format: upgrade armillary"
+        )
+    return path, header, payload
+
+
+def _sound(path: Path) -> bool:
+    try:
+        _read(path)
+    except _Damaged:
+        return False
+    return True
