@@ -1,0 +1,177 @@
+"""Images to embeddings and features to images: the networks of World Models and PlaNet.
+
+Inside, images are (channels, height, width, batch), see `armillary.nets.conv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
+
+from armillary.errors import UsageError
+from armillary.nets.conv import convolution, transposed_convolution
+
+SIZE = 64
+"""Height and width in pixels of the images of these networks."""
+
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "elu": jax.nn.elu}
+
+
+def preprocess(
+    images: UInt8[Array, "*shape"], bits: int = 5, key: PRNGKeyArray | None = None
+) -> Float[Array, "*shape"]:
+    """Reduces the bit depth, dequantises and centres: values in [-0.5, 0.5).
+
+    `floor(x / 2^(8 - bits)) / 2^bits + u - 0.5`, where u is uniform in [0, 2^-bits) (PlaNet,
+    Appendix A; Kingma and Dhariwal, 2018). The noise has 16 random bits, half of what a float32
+    usually gets, because drawing them takes time on a CPU.
+
+    Args:
+        images: any shape.
+        bits: from 1 to 8.
+        key: None: no noise, u = 0.
+
+    Raises:
+        UsageError: the images are not bytes, or `bits` is out of range.
+    """
+    if images.dtype != jnp.uint8:
+        raise UsageError(f"images have type {images.dtype}, but bytes (uint8) are expected")
+    if not 1 <= bits <= 8:
+        raise UsageError(f"bits is {bits}, but it must be from 1 to 8")
+    levels = (images >> (8 - bits)).astype(jnp.float32)
+    if key is not None:
+        words = jax.random.bits(key, (-(-images.size // 2),), jnp.uint32)
+        halves = lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: images.size]
+        levels += halves.reshape(images.shape).astype(jnp.float32) / 2**16
+    return levels / 2**bits - 0.5
+
+
+def postprocess(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
+    """Returns centred images, `preprocess`'s or a decoder's, as bytes to be looked at."""
+    return jnp.clip((images + 0.5) * 255 + 0.5, 0, 255).astype(jnp.uint8)
+
+
+def batch_last(images: Shaped[Array, "batch h w channels"]) -> Shaped[Array, "channels h w batch"]:
+    """Returns stored images in the layout of the convolutions."""
+    return images.transpose(3, 1, 2, 0)
+
+
+def batch_first(images: Shaped[Array, "channels h w batch"]) -> Shaped[Array, "batch h w channels"]:
+    """Returns images of the convolutions in the layout in which they are stored and shown."""
+    return images.transpose(3, 1, 2, 0)
+
+
+class Encoder(eqx.Module):
+    """Four convolutions of 4x4 with stride 2, a non-linearity after each (Ha and Schmidhuber, 2018;
+    PlaNet, Appendix A).
+
+    Kernels start Glorot uniform and biases zero, the defaults of Keras, with which the published
+    results were made.
+    """
+
+    kernels: list[Float[Array, "4 4 channels_in channels_out"]]
+    biases: list[Float[Array, " channels"]]
+    activation: Literal["relu", "elu"] = eqx.field(static=True)
+
+    def __init__(
+        self, depth: int = 32, activation: Literal["relu", "elu"] = "relu", *, key: PRNGKeyArray
+    ):
+        """Makes the initial parameters.
+
+        Args:
+            depth: channels of the first convolution; the others have 2, 4 and 8 times as many.
+            activation: the non-linearity.
+            key: for the initial kernels.
+        """
+        channels = (3, depth, 2 * depth, 4 * depth, 8 * depth)
+        self.kernels = _kernels(channels, (4, 4, 4, 4), key)
+        self.biases = [jnp.zeros(n) for n in channels[1:]]
+        self.activation = activation
+
+    @property
+    def embedding_size(self) -> int:
+        """Numbers in the embedding of one image, 32 * depth."""
+        return 4 * self.kernels[-1].shape[-1]
+
+    def __call__(self, images: Float[Array, "3 64 64 batch"]) -> Float[Array, "batch embedding"]:
+        """Embeds centred images.
+
+        Raises:
+            UsageError: the images are not 3x64x64.
+        """
+        _check(images)
+        x = images
+        for kernel, bias in zip(self.kernels, self.biases, strict=True):
+            x = convolution(x, kernel) + bias[:, None, None, None]
+            x = _ACTIVATIONS[self.activation](x)
+        return x.reshape(-1, x.shape[-1]).T
+
+
+class Decoder(eqx.Module):
+    """A linear layer, then four transposed convolutions of 5x5, 5x5, 6x6 and 6x6 with stride 2, a
+    non-linearity between them (Ha and Schmidhuber, 2018; PlaNet, Appendix A).
+
+    The output is the mean of a Gaussian with unit variance. Initialised as the encoder.
+    """
+
+    weight: Float[Array, "features hidden"]
+    bias: Float[Array, " hidden"]
+    kernels: list[Float[Array, "rows columns channels_in channels_out"]]
+    biases: list[Float[Array, " channels"]]
+    activation: Literal["relu", "elu"] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        feature_size: int,
+        depth: int = 32,
+        activation: Literal["relu", "elu"] = "relu",
+        *,
+        key: PRNGKeyArray,
+    ):
+        """Makes the initial parameters.
+
+        Args:
+            feature_size: numbers in the features of one image.
+            depth: channels of the last layer but one; those before it have 2 and 4 times as many.
+            activation: the non-linearity.
+            key: for the initial weights.
+        """
+        first, rest = jax.random.split(key)
+        channels = (32 * depth, 4 * depth, 2 * depth, depth, 3)
+        self.weight = jax.nn.initializers.glorot_uniform()(first, (feature_size, channels[0]))
+        self.bias = jnp.zeros(channels[0])
+        self.kernels = _kernels(channels, (5, 5, 6, 6), rest)
+        self.biases = [jnp.zeros(n) for n in channels[1:]]
+        self.activation = activation
+
+    def __call__(self, features: Float[Array, "batch features"]) -> Float[Array, "3 64 64 batch"]:
+        """Returns the mean images, centred as `preprocess` gives them."""
+        hidden = self.weight.T @ features.T + self.bias[:, None]
+        x = hidden[:, None, None, :]
+        for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            if index:
+                x = _ACTIVATIONS[self.activation](x)
+            x = transposed_convolution(x, kernel) + bias[:, None, None, None]
+        return x
+
+
+def _kernels(channels: tuple[int, ...], sizes: tuple[int, ...], key: PRNGKeyArray) -> list[Array]:
+    """Glorot uniform kernels; the fans of Keras count the receptive field."""
+    glorot = jax.nn.initializers.glorot_uniform()
+    keys = jax.random.split(key, len(sizes))
+    shapes = zip(sizes, sizes, channels[:-1], channels[1:], strict=False)
+    return [glorot(k, shape) for k, shape in zip(keys, shapes, strict=True)]
+
+
+def _check(images: Array) -> None:
+    if images.ndim != 4 or images.shape[:3] != (3, SIZE, SIZE):
+        raise UsageError(
+            f"images have shape {images.shape}, but the paper's networks need "
+            f"(3, {SIZE}, {SIZE}, batch): set the environment's size to {SIZE}"
+        )
