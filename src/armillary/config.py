@@ -54,7 +54,8 @@ class EnvironmentConfig:
         for name in ("action_repeat", "time_limit"):
             value = getattr(self, name)
             _require(
-                value is None or value > 0, f"{name} is {value}, but it must be at least 1 (or None)"
+                value is None or value > 0,
+                f"{name} is {value}, but it must be at least 1 (or None)",
             )
 
 
@@ -112,9 +113,7 @@ class ObjectiveConfig:
     unbiased estimate of the image term at a part of its cost. None: all of them (the paper)."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.free_nats >= 0, f"free_nats is {self.free_nats}, but it must not be negative"
-        )
+        _require(self.free_nats >= 0, f"free_nats is {self.free_nats}, but it must not be negative")
         for name in ("divergence_scale", "reward_scale"):
             value = getattr(self, name)
             _require(value >= 0, f"{name} is {value}, but it must not be negative")

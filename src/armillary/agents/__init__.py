@@ -1,0 +1,1 @@
+"""Agents: three pure functions each, `init`, `update` and `act`."""

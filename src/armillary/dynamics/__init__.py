@@ -1,0 +1,1 @@
+"""Latent dynamics models behind one interface: `initial`, `observe`, `imagine`."""

@@ -1,0 +1,1 @@
+"""Networks that know nothing of time or agents: convolutions, dense stacks, distributions."""

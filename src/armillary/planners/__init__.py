@@ -1,0 +1,1 @@
+"""Planners: they take a belief and anything that can predict rewards from it."""

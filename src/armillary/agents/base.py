@@ -1,0 +1,48 @@
+"""What the training loop knows of an agent."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt8
+
+from armillary.agents.planet import Planet
+from armillary.agents.random import Random
+from armillary.config import Config
+from armillary.replay.sampler import Batch
+
+
+class Actor(Protocol):
+    """Anything that acts: pure functions over a state and a belief, both PyTrees."""
+
+    @property
+    def action_size(self) -> int: ...
+
+    def initial_belief(self, state: Any, environments: int) -> PyTree: ...
+
+    def act(
+        self,
+        state: Any,
+        belief: Any,
+        observation: UInt8[Array, "environment height width 3"],
+        key: PRNGKeyArray,
+        explore: bool,
+    ) -> tuple[PyTree, Float[Array, "environment action"], dict[str, Array]]: ...
+
+
+class Agent(Actor, Protocol):
+    """An actor that learns."""
+
+    def init(self, key: PRNGKeyArray) -> PyTree: ...
+
+    def update(
+        self, state: Any, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[PyTree, dict[str, Float[Array, ""]]]: ...
+
+
+def make_agent(config: Config, action_size: int) -> Agent:
+    """Returns the agent that the configuration names."""
+    return {"planet": Planet}[config.agent](config, action_size)
+
+
+__all__ = ["Actor", "Agent", "Random", "make_agent"]

@@ -1,0 +1,138 @@
+"""The one interface of every latent dynamics model: `initial`, `observe`, `imagine`."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from armillary.nets.distributions import Normal
+
+
+class LatentState(NamedTuple):
+    """The state of a latent dynamics model at one time step: a belief, prior or posterior.
+
+    Attributes:
+        distribution: the Gaussian from which the stochastic state was drawn.
+        stochastic: s, a sample of it.
+        deterministic: h, the activations of the recurrent network.
+    """
+
+    distribution: Normal
+    stochastic: Float[Array, "*batch stochastic"]
+    deterministic: Float[Array, "*batch deterministic"]
+
+
+class Dynamics(eqx.Module):
+    """A latent dynamics model. A subclass gives three methods about one time step.
+
+    Everything below works on any leading axes (`*batch`): candidates of a planner, sequences of a
+    batch, environments side by side.
+    """
+
+    stochastic_size: eqx.AbstractVar[int]
+    feature_size: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def initial(self, *batch: int) -> LatentState:
+        """Returns the fixed state before the first time step."""
+
+    @abc.abstractmethod
+    def predict(
+        self,
+        state: LatentState,
+        action: Float[Array, "*batch action"],
+        noise: Float[Array, "*batch stochastic"] | None,
+    ) -> LatentState:
+        """Returns the prior at the next time step, before its observation.
+
+        Args:
+            state: the state at this time step.
+            action: the action that leads to the next one.
+            noise: standard normal noise of the sample; None takes the mean.
+        """
+
+    @abc.abstractmethod
+    def correct(
+        self,
+        prior: LatentState,
+        embedding: Float[Array, "*batch embedding"],
+        noise: Float[Array, "*batch stochastic"] | None,
+    ) -> LatentState:
+        """Returns the posterior, given the embedding of the prior's time step's observation."""
+
+    @abc.abstractmethod
+    def features(self, state: LatentState) -> Float[Array, "*batch features"]:
+        """Returns what the observation and reward models see of a state."""
+
+    def observe(
+        self,
+        embeddings: Float[Array, "time batch embedding"],
+        actions: Float[Array, "time batch action"],
+        key: PRNGKeyArray,
+        state: LatentState | None = None,
+    ) -> tuple[LatentState, Normal]:
+        """Filters a batch of sequences (PlaNet, Section 3, "Variational encoder").
+
+        Args:
+            embeddings: of the observations o_t.
+            actions: `actions[t]` is the action that *led to* observation t.
+            key: of the posterior samples.
+            state: the state before the first time step; None: `initial`.
+
+        Returns:
+            The posteriors q(s_t | o_<=t, a_<t) with their samples, and the one-step priors
+            p(s_t | s_t-1, a_t-1), both with a leading time axis.
+        """
+        time, batch = actions.shape[:2]
+        noise = jax.random.normal(key, (time, batch, self.stochastic_size))
+
+        def step(
+            state: LatentState, inputs: tuple[Array, Array, Array]
+        ) -> tuple[LatentState, tuple[LatentState, Normal]]:
+            embedding, action, noise = inputs
+            prior = self.predict(state, action, None)
+            posterior = self.correct(prior, embedding, noise)
+            return posterior, (posterior, prior.distribution)
+
+        first = self.initial(batch) if state is None else state
+        _, (posteriors, priors) = jax.lax.scan(step, first, (embeddings, actions, noise))
+        return posteriors, priors
+
+    def imagine(
+        self, state: LatentState, actions: Float[Array, "time *batch action"], key: PRNGKeyArray
+    ) -> LatentState:
+        """Rolls the transition model forward with sampled states, without observations.
+
+        Args:
+            state: where to start, leading axes `*batch`.
+            actions: `actions[0]` leads from `state` to the first returned one.
+            key: of the samples.
+
+        Returns:
+            The sampled priors of the `time` steps ahead, with a leading time axis.
+        """
+        noise = jax.random.normal(key, (*actions.shape[:-1], self.stochastic_size))
+
+        def step(
+            state: LatentState, inputs: tuple[Array, Array]
+        ) -> tuple[LatentState, LatentState]:
+            prior = self.predict(state, *inputs)
+            return prior, prior
+
+        return jax.lax.scan(step, state, (actions, noise))[1]
+
+
+def sample(distribution: Normal, noise: Float[Array, "*batch size"] | None) -> Array:
+    """Returns a sample for the given noise, or the mean where there is none."""
+    return distribution.mean if noise is None else distribution.sample(noise)
+
+
+def gaussian(parameters: Float[Array, "*batch twice"], min_std: float) -> Normal:
+    """Returns the Gaussian of a network's output: the mean, and softplus + `min_std` of the rest."""
+    mean, raw = jnp.split(parameters, 2, axis=-1)
+    return Normal(mean, jax.nn.softplus(raw) + min_std)

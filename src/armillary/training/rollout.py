@@ -1,0 +1,94 @@
+"""Acting: an agent in several environments side by side, until each episode is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import gymnasium as gym
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from armillary.agents.base import Actor
+from armillary.replay.episodes import Episode
+
+
+@lru_cache(maxsize=8)
+def _compiled(actor: Actor) -> Callable[..., Any]:
+    return jax.jit(actor.act, static_argnames="explore")
+
+
+def rollout(
+    envs: gym.vector.VectorEnv,
+    actor: Actor,
+    state: Any,
+    key: PRNGKeyArray,
+    *,
+    seeds: Sequence[int],
+    explore: bool,
+    on_step: Callable[[int], None] = lambda running: None,
+) -> list[Episode]:
+    """Plays one episode in each environment (PlaNet, Algorithm 1, lines 8 to 16).
+
+    Args:
+        envs: environments made by `armillary.envs.side_by_side`.
+        actor: who acts.
+        state: the actor's parameters.
+        key: of everything random; time step t uses `fold_in(key, t)`.
+        seeds: of each environment's episode.
+        explore: whether the actor explores.
+        on_step: called after each time step with the number of episodes not yet over; what it
+            raises ends the rollout.
+
+    Returns:
+        The episodes, in the order of the environments.
+    """
+    count = envs.num_envs
+    act = _compiled(actor)
+    observation, _ = envs.reset(seed=list(seeds))
+    belief = actor.initial_belief(state, count)
+    records = [_Record(image, actor.action_size) for image in observation]
+    running = np.ones(count, bool)
+    step = 0
+    while running.any():
+        step_key = jax.random.fold_in(key, step)
+        belief, action, _ = act(state, belief, observation, step_key, explore=explore)
+        action = np.asarray(action)
+        observation, reward, terminated, truncated, _ = envs.step(action)
+        for i in np.flatnonzero(running):
+            records[i].add(observation[i], action[i], reward[i], terminated[i])
+        running &= ~(terminated | truncated)
+        step += 1
+        on_step(int(running.sum()))
+    return [record.episode() for record in records]
+
+
+def returns(episodes: Sequence[Episode]) -> Iterator[float]:
+    """Yields the sum of each episode's rewards."""
+    return (float(np.sum(episode.reward, dtype=np.float64)) for episode in episodes)
+
+
+class _Record:
+    """An episode in progress; its first row is the reset: no action, no reward."""
+
+    def __init__(self, image: np.ndarray, action_size: int) -> None:
+        self.images = [np.array(image)]
+        self.actions = [np.zeros(action_size, np.float32)]
+        self.rewards = [np.float32(0)]
+        self.terminal = False
+
+    def add(self, image: np.ndarray, action: np.ndarray, reward: float, terminal: bool) -> None:
+        self.images.append(np.array(image))
+        self.actions.append(np.asarray(action, np.float32))
+        self.rewards.append(np.float32(reward))
+        self.terminal = bool(terminal)
+
+    def episode(self) -> Episode:
+        return Episode(
+            image=np.stack(self.images),
+            action=np.stack(self.actions),
+            reward=np.stack(self.rewards),
+            terminal=self.terminal,
+        )

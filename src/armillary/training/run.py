@@ -1,0 +1,147 @@
+"""A run folder: what is in it, and what must be true of it before it is used."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import armillary
+from armillary.config import Config, differences, from_dict, to_dict
+from armillary.errors import RunError, StorageError, UsageError
+from armillary.files import write_atomically
+
+FORMAT = 1
+MAY_CHANGE = {"episodes", "preset", "training.checkpoint_minutes", "environment.processes"}
+"""Fields that a continued run may change: they do not alter what is learned from what."""
+
+
+class Run:
+    """The folder of one run.
+
+    - `config.json`: the configuration, and the version that wrote it;
+    - `episodes/`: every finished episode;
+    - `checkpoints/`: the last two;
+    - `metrics.jsonl`, `tensorboard/`: the scalars, images and video;
+    - `results.json`, pictures and videos: written at the end.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.episodes = self.folder / "episodes"
+        self.checkpoints = self.folder / "checkpoints"
+        self.results = self.folder / "results.json"
+        self._config = self.folder / "config.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return self._config.is_file()
+
+    @cached_property
+    def config(self) -> Config:
+        """The run's configuration.
+
+        Raises:
+            RunError: the folder is not a run, is damaged, or was written by a newer version.
+        """
+        if not self.exists:
+            what = "has no config.json" if self.folder.is_dir() else "does not exist"
+            raise RunError(
+                f"{str(self.folder)!r} is not a run folder (it {what}): "
+                "give the folder that `armillary train` wrote"
+            )
+        try:
+            content = json.loads(self._config.read_text())
+            version, values = content["format"], content["config"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self._config} is damaged ({error}): restore it from a copy, or start a new run "
+                "in another folder; the episodes and checkpoints beside it are untouched"
+            ) from error
+        if version > FORMAT:
+            raise RunError(
+                f"{str(self.folder)!r} was written by armillary {content.get('version')} "
+                f"(format {version}), newer than this one ({armillary.__version__}, format "
+                f"{FORMAT}): upgrade armillary to use it"
+            )
+        try:
+            return from_dict(values)
+        except (UsageError, TypeError) as error:
+            raise RunError(f"{self._config} is damaged: {error}") from error
+
+    def open(self, config: Config) -> Config:
+        """Prepares the folder for training with this configuration.
+
+        Returns:
+            The configuration to go on with.
+
+        Raises:
+            UsageError: the folder holds a run of another configuration.
+            StorageError: the folder cannot be written.
+        """
+        if self.exists:
+            self._check_same(config)
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self._foreign())):
+            raise RunError(
+                f"{str(self.folder)!r} exists and is not a run folder: give an empty or a new one"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"the run folder {str(self.folder)!r} cannot be made ({error.strerror}): "
+                "give another one with --run"
+            ) from error
+        content = {"format": FORMAT, "version": armillary.__version__, "config": to_dict(config)}
+        text = json.dumps(content, indent=2).encode()
+        if not self.exists or self._config.read_bytes() != text:
+            write_atomically(self._config, lambda file: file.write(text))
+        self.config = config
+        return config
+
+    def _foreign(self) -> Iterator[Path]:
+        return (path for path in self.folder.iterdir() if path.name != ".lock")
+
+    def _check_same(self, config: Config) -> None:
+        changed = differences(self.config, config)
+        fields = {name: pair for name, pair in changed.items() if name not in MAY_CHANGE}
+        if fields:
+            lines = "".join(
+                f"\n  {name}: {old!r} there, {new!r} asked for"
+                for name, (old, new) in fields.items()
+            )
+            raise UsageError(
+                f"{str(self.folder)!r} holds a run of another configuration; give another --run, "
+                f"or the same settings to continue it. These fields differ:{lines}"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps two processes from training in the same folder.
+
+        Raises:
+            RunError: another process does.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(
+                    f"another process is training in {str(self.folder)!r}: wait for it, stop it, "
+                    "or give another --run"
+                ) from error
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def default_folder(config: Config) -> Path:
+    """Returns `runs/<task>-<agent>-<preset>-seed<N>`, where `armillary train` puts a run."""
+    task = "".join(c if c.isalnum() or c in "-_." else "-" for c in config.task)
+    return Path("runs") / f"{task}-{config.agent}-{config.preset}-seed{config.seed}"
