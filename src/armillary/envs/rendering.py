@@ -1,0 +1,216 @@
+"""Rendering back ends: which of them work on this machine, and how to get those that do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from armillary.errors import RenderingError, UsageError, nearest
+
+if TYPE_CHECKING:
+    import mujoco
+
+BACKENDS = ("egl", "osmesa", "warp")
+"""In the order in which `auto` tries them."""
+
+_CHOSEN = "ARMILLARY_RENDERER"
+"""Environment variable in which the automatic choice is handed to the processes started later."""
+
+_ADVICE = {
+    "egl": "install libegl1 and libgl1 (Debian, Ubuntu) or libegl-devel (conda-forge); on a GPU, "
+    "the vendor's driver with its EGL part",
+    "osmesa": "install libosmesa6 (Debian 12, Ubuntu 22.04) or mesalib (conda-forge)",
+    "warp": "reinstall mujoco-warp and warp-lang",
+}
+
+_TIMEOUT = 120.0
+"""Seconds after which a trial counts as failed."""
+
+_SCENE = """
+<mujoco>
+  <worldbody>
+    <light pos="0 0 3"/>
+    <camera pos="0 -2 1.5" xyaxes="1 0 0 0 .45 .9"/>
+    <geom type="plane" size="2 2 .1" rgba="0 0 1 1"/>
+    <body pos="0 0 .5"><geom size=".4" rgba="1 0 0 1"/></body>
+  </worldbody>
+</mujoco>
+"""
+
+
+class Renderer(Protocol):
+    """Draws one camera of one MuJoCo model."""
+
+    backend: str
+
+    def render(self, data: mujoco.MjData) -> UInt8[np.ndarray, "size size 3"]:
+        """Returns a new image of the state."""
+
+    def upload(self) -> None:
+        """Takes over what changed in the model since the last call; needed after a reset."""
+
+    def close(self) -> None:
+        """Frees the renderer."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What came of drawing one image with a back end in a process of its own."""
+
+    backend: str
+    works: bool
+    seconds: float | None = None
+    """Time for each image of a small scene, 64 by 64 pixels."""
+    device: str = ""
+    """Vendor and renderer, as OpenGL gives them."""
+    reason: str = ""
+    """Why it does not work."""
+    advice: str = ""
+    """What to install."""
+
+
+def choose(backend: str = "auto") -> str:
+    """Returns the back end to draw with, once it has really drawn an image.
+
+    EGL and OSMesa are tried in another process, because a broken driver may kill the process that
+    tries it. The automatic choice is made once and handed on to child processes.
+
+    Args:
+        backend: `egl`, `osmesa`, `warp`, or `auto` for the first of them that works.
+
+    Raises:
+        UsageError: There is no such back end.
+        RenderingError: It does not work here; the message names the packages to install.
+    """
+    if backend == "auto":
+        if os.environ.get(_CHOSEN) not in BACKENDS:
+            tried = []
+            for name in BACKENDS:
+                tried.append(_probe(name))
+                if tried[-1].works:
+                    os.environ[_CHOSEN] = name
+                    break
+            else:
+                raise RenderingError(
+                    "no rendering back end works here: "
+                    + "; ".join(f"{t.backend}: {t.reason} ({t.advice})" for t in tried)
+                )
+        return os.environ[_CHOSEN]
+    if backend not in BACKENDS:
+        raise UsageError(
+            f"unknown renderer {backend!r}, expected auto, {', '.join(BACKENDS)}."
+            + nearest(backend, BACKENDS)
+        )
+    if backend != "warp" and os.environ.get(_CHOSEN) != backend:
+        result = _probe(backend)
+        if not result.works:
+            raise RenderingError(
+                f"the renderer {backend!r} does not work here: {result.reason}. To use it, "
+                f"{result.advice}; or choose renderer 'warp', which needs no OpenGL."
+            )
+    return backend
+
+
+def probe() -> list[Probe]:
+    """Returns the result of really drawing with each back end."""
+    return [_probe(backend) for backend in BACKENDS]
+
+
+def create(backend: str, model: mujoco.MjModel, camera: int = 0, size: int = 64) -> Renderer:
+    """Returns a renderer of the model's `camera`, for images of `size` by `size` pixels.
+
+    Raises:
+        RenderingError: The back end does not work in this process.
+    """
+    try:
+        if backend == "warp":
+            from armillary.envs.raytracing import WarpRenderer
+
+            return WarpRenderer(model, camera, size)
+        from armillary.envs.opengl import OpenGLRenderer
+
+        return OpenGLRenderer(model, camera, size, backend)
+    except Exception as error:
+        raise RenderingError(
+            f"the renderer {backend!r} failed: {_reason(error)}. To use it, {_ADVICE[backend]}."
+        ) from error
+
+
+@contextmanager
+def importing_mujoco(backend: str) -> Iterator[None]:
+    """Lets MuJoCo and dm_control be imported where OpenGL is missing or broken.
+
+    Both load an OpenGL library when they are imported, by MUJOCO_GL. The renderers here make their
+    own contexts and do not need it, so without the user's wish they are told to load none.
+    """
+    wish = os.environ.get("MUJOCO_GL")
+    if wish is None:
+        os.environ["MUJOCO_GL"] = backend if backend in ("egl", "osmesa") else "disable"
+    try:
+        yield
+    finally:
+        if wish is None:
+            del os.environ["MUJOCO_GL"]
+
+
+@cache
+def _probe(backend: str) -> Probe:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", f"from {__name__} import _trial; _trial({backend!r})"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(backend, False, reason="it hung", advice=_ADVICE[backend])
+    if done.returncode == 0:
+        return Probe(**json.loads(done.stdout.splitlines()[-1]))
+    if done.returncode < 0:
+        reason = f"it crashed ({signal.Signals(-done.returncode).name})"
+    else:
+        reason = (done.stderr.strip().splitlines() or ["it failed"])[-1]
+    return Probe(backend, False, reason=reason, advice=_ADVICE[backend])
+
+
+def _trial(backend: str) -> None:
+    """Draws with a back end and prints what came of it: the body of a probing process."""
+    with importing_mujoco("none"):
+        import mujoco
+    model = mujoco.MjModel.from_xml_string(_SCENE)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    try:
+        renderer = create(backend, model)
+        image = renderer.render(data)
+        start = time.perf_counter()
+        for _ in range(10):
+            image = renderer.render(data)
+        seconds = (time.perf_counter() - start) / 10
+        device = ""
+        if backend != "warp":
+            from OpenGL import GL  # type: ignore[import-untyped]
+
+            device = f"{GL.glGetString(GL.GL_VENDOR)!s}: {GL.glGetString(GL.GL_RENDERER)!s}"
+        works = bool(image[32, 32, 0] > 2 * image[32, 32, 2])
+        result = Probe(backend, works, seconds, device, "" if works else "it draws a wrong image")
+        renderer.close()
+    except RenderingError as error:
+        result = Probe(backend, False, reason=_reason(error.__cause__), advice=_ADVICE[backend])
+    print(json.dumps(asdict(result)))
+
+
+def _reason(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}"
