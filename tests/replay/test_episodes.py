@@ -1,0 +1,230 @@
+"""The store keeps what it was given, and survives what disks do."""
+
+import logging
+import os
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+from armillary.errors import RunError, UsageError
+from armillary.replay import Episode, EpisodeStore
+
+
+def make(seed: int, rows: int = 6, size: int = 4, dims: int = 2, terminal: bool = False) -> Episode:
+    rng = np.random.default_rng(seed)
+    return Episode(
+        rng.integers(256, size=(rows, size, size, 3), dtype=np.uint8),
+        rng.normal(size=(rows, dims)).astype(np.float32),
+        rng.normal(size=rows).astype(np.float32),
+        terminal,
+    )
+
+
+def same(a: Episode, b: Episode) -> bool:
+    return (
+        np.array_equal(a.image, b.image)
+        and np.array_equal(a.action, b.action)
+        and np.array_equal(a.reward, b.reward)
+        and a.terminal == b.terminal
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = EpisodeStore(tmp_path)
+    for seed in range(4):
+        assert store.append(make(seed, rows=6 + seed, terminal=seed == 2)) == seed
+    return store
+
+
+def test_an_episode_comes_back_as_it_was(store, tmp_path):
+    for opened in (store, EpisodeStore(tmp_path)):
+        assert len(opened) == 4
+        assert opened.indices == [0, 1, 2, 3]
+        assert opened.lengths == {0: 6, 1: 7, 2: 8, 3: 9}
+        assert opened.total_steps == 5 + 6 + 7 + 8
+        for seed in range(4):
+            assert same(opened.load(seed), make(seed, rows=6 + seed, terminal=seed == 2))
+
+
+def test_any_numpy_reads_the_files(store, tmp_path):
+    with np.load(tmp_path / "episode-000002.npz") as arrays:
+        assert set(arrays) == {"image", "action", "reward", "terminal"}
+        np.testing.assert_array_equal(arrays["image"], make(2, rows=8).image)
+
+
+def test_a_part_is_read_from_its_place(store):
+    images = make(3, rows=9).image
+    for start in range(9):
+        for length in range(1, 10 - start):
+            out = np.empty((length, 4, 4, 3), np.uint8)
+            store.read_images(3, start, out)
+            np.testing.assert_array_equal(out, images[start : start + length])
+
+
+def test_arrays_of_any_memory_order(tmp_path):
+    episode = make(0)
+    turned = Episode(
+        np.asfortranarray(episode.image), np.asfortranarray(episode.action), episode.reward
+    )
+    store = EpisodeStore(tmp_path)
+    store.append(turned)
+    assert same(store.load(0), episode)
+
+
+def test_truncate_drops_what_will_be_collected_again(store, tmp_path):
+    store.truncate(2)
+    for opened in (store, EpisodeStore(tmp_path)):
+        assert opened.indices == [0, 1]
+        assert opened.next_index == 2
+    assert store.append(make(9)) == 2
+
+
+def test_write_replaces(store, tmp_path):
+    store.write(1, make(7, rows=12))
+    assert same(EpisodeStore(tmp_path).load(1), make(7, rows=12))
+    assert same(store.load(1), make(7, rows=12))
+
+
+def _cut(path):
+    os.truncate(path, path.stat().st_size * 2 // 3)
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _other_arrays(path):
+    with open(path, "wb") as file:
+        np.savez(file, image=np.zeros(3), action=np.zeros(3), reward=np.zeros(3))
+
+
+def _wrong_type(path):
+    e = make(0)
+    with open(path, "wb") as file:
+        np.savez(
+            file, image=e.image, action=e.action.astype(float), reward=e.reward, terminal=False
+        )
+
+
+def _compressed(path):
+    e = make(0)
+    with open(path, "wb") as file:
+        np.savez_compressed(
+            file, image=e.image, action=e.action, reward=e.reward, terminal=np.bool_(False)
+        )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _cut,
+        _flip,
+        _other_arrays,
+        _wrong_type,
+        _compressed,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(bytes(5000)),
+        lambda path: path.write_text("<html>"),
+    ],
+)
+def test_damaged_files_are_named_set_aside_and_skipped(store, tmp_path, caplog, damage):
+    path = tmp_path / "episode-000001.npz"
+    damage(path)
+    with caplog.at_level(logging.WARNING):
+        opened = EpisodeStore(tmp_path)
+    assert str(path) in caplog.text
+    assert "damaged" in caplog.text
+    assert opened.indices == [0, 2, 3]
+    assert same(opened.load(3), make(3, rows=9))
+    assert not path.exists()
+    assert (tmp_path / "damaged" / path.name).exists()
+    caplog.clear()
+    assert EpisodeStore(tmp_path).indices == [0, 2, 3]
+    assert not caplog.records
+
+
+def test_a_damaged_last_episode_keeps_its_number(store, tmp_path):
+    _flip(tmp_path / "episode-000003.npz")
+    opened = EpisodeStore(tmp_path)
+    assert opened.next_index == 4
+    opened.truncate(3)
+    assert opened.next_index == 3
+    assert EpisodeStore(tmp_path).next_index == 3
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path, caplog):
+    """Any one bit of the file: either the episode is as it was, or the file is set aside."""
+    episode = make(0, rows=3, size=2, terminal=True)
+    EpisodeStore(tmp_path / "whole").append(episode)
+    content = (tmp_path / "whole" / "episode-000000.npz").read_bytes()
+    found = 0
+    rng = random.Random(0)
+    bits = rng.sample(range(8 * len(content)), 1200)
+    for bit in bits:
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        folder = tmp_path / "changed"
+        folder.mkdir()
+        (folder / "episode-000000.npz").write_bytes(changed)
+        store = EpisodeStore(folder)
+        if len(store):
+            assert same(store.load(0), episode), f"bit {bit}"
+        else:
+            found += 1
+        shutil.rmtree(folder)
+    assert found > len(bits) // 3
+
+
+def test_files_of_others_are_left_alone(store, tmp_path):
+    for name in ("notes.txt", "episode-1.txt", "episode-000009.npz.bak", ".episode-000009.npz.tmp"):
+        (tmp_path / name).write_text("mine")
+    assert len(EpisodeStore(tmp_path)) == 4
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "damaged").exists()
+
+
+def test_episodes_of_another_environment_are_refused(store, tmp_path):
+    with pytest.raises(UsageError, match="different environments"):
+        store.append(make(0, size=8))
+    with pytest.raises(UsageError, match="different environments"):
+        store.append(make(0, dims=3))
+    assert len(EpisodeStore(tmp_path)) == 4
+    EpisodeStore(tmp_path / "other").append(make(0, dims=3))
+    (tmp_path / "other" / "episode-000000.npz").rename(tmp_path / "episode-000004.npz")
+    with pytest.raises(RunError, match="different environments"):
+        EpisodeStore(tmp_path)
+
+
+def test_a_file_that_vanishes_is_named(store, tmp_path):
+    (tmp_path / "episode-000001.npz").unlink()
+    with pytest.raises(RunError, match=r"episode-000001\.npz"):
+        store.load(1)
+    with pytest.raises(UsageError, match="no episode 17"):
+        store.load(17)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("image", np.zeros((6, 4, 4, 3), np.float32)),
+        ("image", np.zeros((6, 4, 4, 1), np.uint8)),
+        ("image", np.zeros((6, 4, 4), np.uint8)),
+        ("action", np.zeros((6, 2))),
+        ("action", np.zeros(6, np.float32)),
+        ("action", np.zeros((5, 2), np.float32)),
+        ("reward", np.zeros((6, 1), np.float32)),
+        ("reward", np.zeros(7, np.float32)),
+        ("reward", [0.0] * 6),
+    ],
+)
+def test_wrong_arrays_are_refused(field, value):
+    arrays = {name: getattr(make(0), name) for name in ("image", "action", "reward")}
+    with pytest.raises(UsageError, match=field):
+        Episode(**arrays | {field: value})
+    with pytest.raises(UsageError, match="at least one step"):
+        make(0, rows=1)

@@ -1,0 +1,179 @@
+"""Chunks are uniform over all chunks of all episodes, and hold what the episodes hold."""
+
+import gc
+import logging
+import threading
+from collections import Counter
+from itertools import count
+
+import numpy as np
+import psutil
+import pytest
+from scipy.stats import chisquare
+
+from armillary.errors import RunError, UsageError
+from armillary.replay import ChunkSampler, Episode, EpisodeStore, prefetch
+
+
+def telling(index: int, rows: int, size: int = 2) -> Episode:
+    """An episode whose every row says which episode and row it is."""
+    row = np.arange(rows)
+    image = np.zeros((rows, size, size, 3), np.uint8)
+    image[..., 0] = index
+    image[..., 1] = (row % 256)[:, None, None]
+    image[..., 2] = (row // 256)[:, None, None]
+    action = np.stack([np.full(rows, index), row], axis=1).astype(np.float32)
+    return Episode(image, action, (1000 * index + row).astype(np.float32))
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = EpisodeStore(tmp_path)
+    for index, rows in enumerate((9, 4, 5, 7, 3)):
+        store.append(telling(index, rows))
+    return store
+
+
+def chunks_by_hand(lengths: dict[int, int], length: int) -> list[tuple[int, int]]:
+    return [
+        (index, start)
+        for index, rows in lengths.items()
+        for start in range(rows)
+        if start + length <= rows
+    ]
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 7, 8])
+def test_uniform_over_all_chunks(store, length):
+    expected = chunks_by_hand(store.lengths, length)
+    draws = 400 * len(expected)
+    drawn = ChunkSampler(store, draws, length).draw(np.random.default_rng(3))
+    counts = Counter(map(tuple, drawn.tolist()))
+    assert set(counts) == set(expected)
+    assert chisquare([counts[chunk] for chunk in expected]).pvalue > 1e-3
+
+
+def test_every_number_is_one_chunk(store):
+    """Enumerates the index space: a generator that counts instead of drawing."""
+
+    class Counting:
+        def integers(self, high, size):
+            assert high == size
+            return np.arange(high)
+
+    expected = chunks_by_hand(store.lengths, 4)
+    drawn = ChunkSampler(store, len(expected), 4).draw(Counting())
+    assert [tuple(chunk) for chunk in drawn.tolist()] == expected
+
+
+def test_a_chunk_holds_consecutive_rows_of_one_episode(store):
+    batch = ChunkSampler(store, 200, 4).sample(np.random.default_rng(0))
+    assert batch.image.shape == (200, 4, 2, 2, 3)
+    assert batch.image.dtype == np.uint8
+    assert batch.action.shape == (200, 4, 2)
+    assert batch.reward.shape == (200, 4)
+    assert batch.action.dtype == batch.reward.dtype == np.float32
+    episode, row = batch.image[..., 0], batch.image[..., 1].astype(int)
+    assert (episode == episode[:, :1, :1, :1]).all()
+    assert (np.diff(row, axis=1) == 1).all()
+    np.testing.assert_array_equal(batch.action[..., 0], episode[:, :, 0, 0])
+    np.testing.assert_array_equal(batch.action[..., 1], row[:, :, 0, 0])
+    np.testing.assert_array_equal(batch.reward, 1000.0 * episode[:, :, 0, 0] + row[:, :, 0, 0])
+
+
+def test_the_same_generator_gives_the_same_batch_in_a_store_opened_again(store, tmp_path):
+    first = ChunkSampler(store, 20, 3).sample(np.random.default_rng(5))
+    again = ChunkSampler(EpisodeStore(tmp_path), 20, 3).sample(np.random.default_rng(5))
+    other = ChunkSampler(store, 20, 3).sample(np.random.default_rng(6))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.reward, other.reward)
+
+
+def test_batches_depend_only_on_the_episodes_below_the_count(store, tmp_path):
+    sampler = ChunkSampler(store, 20, 3)
+    before = sampler.sample(np.random.default_rng(5))
+    store.append(telling(5, 30))
+    assert not np.array_equal(before.reward, sampler.sample(np.random.default_rng(5)).reward)
+    store = EpisodeStore(tmp_path)
+    store.truncate(5)
+    after = ChunkSampler(store, 20, 3).sample(np.random.default_rng(5))
+    np.testing.assert_array_equal(before.image, after.image)
+
+
+def test_short_episodes_are_counted_and_named_once(store, caplog):
+    sampler = ChunkSampler(store, 8, 5)
+    with caplog.at_level(logging.WARNING):
+        for seed in range(3):
+            sampler.sample(np.random.default_rng(seed))
+    assert sampler.skipped == 2
+    assert [r.getMessage() for r in caplog.records] == [
+        "2 of 5 episodes are shorter than a chunk of 5 rows and are not trained on"
+    ]
+
+
+def test_no_episode_is_long_enough(store, tmp_path):
+    with pytest.raises(UsageError, match=r"has 10 rows.*the longest has 9"):
+        ChunkSampler(store, 8, 10).sample(np.random.default_rng(0))
+    with pytest.raises(UsageError, match="there are none"):
+        ChunkSampler(EpisodeStore(tmp_path / "empty"), 8, 1).sample(np.random.default_rng(0))
+    for batch_size, chunk_length in ((0, 3), (3, -1)):
+        with pytest.raises(UsageError, match="at least 1"):
+            ChunkSampler(store, batch_size, chunk_length)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_prefetch_keeps_the_order(store, depth):
+    sampler = ChunkSampler(store, 6, 3)
+    generators = [np.random.default_rng(seed) for seed in range(12)]
+    with prefetch(sampler, generators, depth) as batches:
+        ahead = [batch.reward for batch in batches]
+    expected = [sampler.sample(np.random.default_rng(seed)).reward for seed in range(12)]
+    np.testing.assert_array_equal(ahead, expected)
+
+
+def test_prefetch_works_ahead(store):
+    sampler, reading = ChunkSampler(store, 6, 3), threading.Event()
+    read = sampler.read
+    sampler.read = lambda chunks: (reading.set(), read(chunks))[1]
+    with prefetch(sampler, [np.random.default_rng(0)]):
+        assert reading.wait(5)
+
+
+def test_prefetch_stops_when_the_caller_does(store):
+    threads = threading.active_count()
+    with prefetch(ChunkSampler(store, 6, 3), map(np.random.default_rng, count())) as batches:
+        next(batches)
+    assert threading.active_count() == threads
+    context = prefetch(ChunkSampler(store, 6, 3), map(np.random.default_rng, count()))
+    with pytest.raises(KeyError), context as batches:
+        raise KeyError(next(batches))
+    assert threading.active_count() == threads
+
+
+def test_prefetch_hands_errors_on(store, tmp_path):
+    with prefetch(ChunkSampler(store, 2, 9), map(np.random.default_rng, count()), 1) as batches:
+        next(batches)
+        (tmp_path / "episode-000000.npz").unlink()
+        with pytest.raises(RunError, match=r"episode-000000\.npz"):
+            list(batches)
+
+
+def test_memory_does_not_grow_with_the_frames_on_disk(tmp_path):
+    """4,000 frames of 64x64x3 are 49 MB; one million must need under 2 GB, 2 kB each."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(256, size=(251, 64, 64, 3), dtype=np.uint8)
+    action, reward = np.zeros((251, 6), np.float32), np.zeros(251, np.float32)
+    store = EpisodeStore(tmp_path)
+    sampler = ChunkSampler(store, 4, 50)
+    for _ in range(2):
+        store.append(Episode(image, action, reward))
+        sampler.sample(rng)
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    for _ in range(16):
+        store.append(Episode(image, action, reward))
+    for _ in range(100):
+        sampler.sample(rng)
+    store = EpisodeStore(tmp_path)
+    gc.collect()
+    assert psutil.Process().memory_info().rss - before < 8e6
