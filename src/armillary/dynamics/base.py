@@ -133,6 +133,6 @@ def sample(distribution: Normal, noise: Float[Array, "*batch size"] | None) -> A
 
 
 def gaussian(parameters: Float[Array, "*batch twice"], min_std: float) -> Normal:
-    """Returns the Gaussian of a network's output: the mean, and softplus + `min_std` of the rest."""
+    """Returns the Gaussian of a network's output: means, then raw standard deviations."""
     mean, raw = jnp.split(parameters, 2, axis=-1)
     return Normal(mean, jax.nn.softplus(raw) + min_std)

@@ -74,15 +74,12 @@ class Run:
         except (UsageError, TypeError) as error:
             raise RunError(f"{self._config} is damaged: {error}") from error
 
-    def open(self, config: Config) -> Config:
-        """Prepares the folder for training with this configuration.
-
-        Returns:
-            The configuration to go on with.
+    def check(self, config: Config) -> None:
+        """Makes sure that a run of this configuration may be started or continued here.
 
         Raises:
             UsageError: the folder holds a run of another configuration.
-            StorageError: the folder cannot be written.
+            RunError: it holds something else, or a damaged run.
         """
         if self.exists:
             self._check_same(config)
@@ -90,19 +87,18 @@ class Run:
             raise RunError(
                 f"{str(self.folder)!r} exists and is not a run folder: give an empty or a new one"
             )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"the run folder {str(self.folder)!r} cannot be made ({error.strerror}): "
-                "give another one with --run"
-            ) from error
+
+    def open(self, config: Config) -> None:
+        """Writes the configuration; call `check` before.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
         content = {"format": FORMAT, "version": armillary.__version__, "config": to_dict(config)}
         text = json.dumps(content, indent=2).encode()
         if not self.exists or self._config.read_bytes() != text:
             write_atomically(self._config, lambda file: file.write(text))
         self.config = config
-        return config
 
     def _foreign(self) -> Iterator[Path]:
         return (path for path in self.folder.iterdir() if path.name != ".lock")
@@ -127,8 +123,15 @@ class Run:
         Raises:
             RunError: another process does.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "w") as file:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = open(self.folder / ".lock", "w")  # noqa: SIM115
+        except OSError as error:
+            raise StorageError(
+                f"the run folder {str(self.folder)!r} cannot be written ({error.strerror}): "
+                "give another one with --run"
+            ) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

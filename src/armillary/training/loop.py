@@ -1,0 +1,320 @@
+"""One loop for every agent: fit, evaluate, collect, save (PlaNet, Algorithm 1)."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import jax
+
+from armillary import seeding
+from armillary.agents.base import Random, make_agent
+from armillary.config import Config
+from armillary.envs import action_repeat, side_by_side
+from armillary.errors import NumericalError, UsageError
+from armillary.files import write_atomically
+from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.sampler import ChunkSampler, prefetch
+from armillary.training import checkpoint
+from armillary.training.evaluation import Scores, evaluate
+from armillary.training.logger import Logger
+from armillary.training.progress import Progress
+from armillary.training.rollout import returns, rollout
+from armillary.training.run import Run
+from armillary.training.signals import Stopped, StopRequest, stop_request
+
+
+@dataclass
+class Counters:
+    """How far a run is; with the parameters and the episodes, all that a checkpoint needs."""
+
+    episodes: int = 0
+    updates: int = 0
+    simulator_steps: int = 0
+    seconds: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
+    """Sums of the losses of the updates since the last episode."""
+    metrics_position: int = 0
+    """Length of `metrics.jsonl`, to which a resumed run cuts it back."""
+
+
+def train(
+    config: Config,
+    folder: str | Path,
+    *,
+    on_progress: Callable[[Counters], None] = lambda counters: None,
+) -> dict[str, Any]:
+    """Trains an agent in a run folder, or continues the run that is there.
+
+    Args:
+        config: the run's configuration.
+        folder: the run folder. If it holds a run of this configuration, that run goes on from
+            its last checkpoint, and ends with the parameters and scores of one never stopped.
+        on_progress: called with the counters after each update and each collected episode.
+
+    Returns:
+        What `results.json` holds: the scores of the trained agent and of random actions.
+
+    Raises:
+        UsageError: the folder holds a run of another configuration, or the task is unknown.
+        RunError: the folder is damaged, or in use.
+        NumericalError: a loss became NaN or infinite.
+        EnvironmentFailure, RenderingError, StorageError: as named; what was finished is kept.
+        Stopped: SIGINT or SIGTERM came; the state was saved.
+    """
+    run = Run(folder)
+    run.check(config)
+    with run.locked(), stop_request() as stop:
+        run.open(config)
+        trainer = Trainer(config, run, stop, on_progress)
+        try:
+            return trainer.train()
+        finally:
+            trainer.close()
+
+
+class Trainer:
+    """The state of one training run in this process."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        stop: StopRequest,
+        on_progress: Callable[[Counters], None],
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.stop = stop
+        self.on_progress = on_progress
+        self.counters = Counters()
+        self.last_saved = time.monotonic()
+        self.env = side_by_side(config.task, config.environment, 1)
+        self._opened: list[gym.vector.VectorEnv] = [self.env]
+        self.action_size = int(self.env.single_action_space.shape[0])  # type: ignore[index]
+        self.repeat = config.environment.action_repeat or action_repeat(config.task)
+        self.agent = make_agent(config, self.action_size)
+        self.update = jax.jit(self.agent.update, donate_argnums=0)
+        self.store = EpisodeStore(run.episodes)
+        self.sampler = ChunkSampler(
+            self.store, config.training.batch_size, config.training.chunk_length
+        )
+        self.state = self._restore()
+        self.logger = Logger(run.folder, self._resume_at())
+        self.progress = Progress(config.episodes, self._updates_due(config.episodes))
+
+    def train(self) -> dict[str, Any]:
+        """Runs PlaNet's Algorithm 1 from where the counters are."""
+        with self.progress:
+            try:
+                self._loop()
+                return self._finish()
+            except Stopped:
+                self._save()
+                raise
+
+    def _loop(self) -> None:
+        config, counters = self.config, self.counters
+        while counters.episodes < config.collection.seed_episodes:
+            self._collect(seed_episode=True)
+        while True:
+            self._fit(self._updates_due(counters.episodes))
+            if counters.episodes >= config.episodes:
+                return
+            fitted = counters.episodes - config.collection.seed_episodes
+            if fitted > 0 and fitted % config.evaluation.every == 0:
+                self._evaluate()
+            self._collect(seed_episode=False)
+
+    def _updates_due(self, episodes: int) -> int:
+        """Updates that come before the next episode, when so many have been collected."""
+        collected = episodes - self.config.collection.seed_episodes
+        return (collected + 1) * self.config.training.collect_interval
+
+    def _fit(self, due: int) -> None:
+        """Takes the updates that are due (Algorithm 1, lines 4 to 7)."""
+        config, counters = self.config, self.counters
+        self.sampler.episodes = counters.episodes
+        generators = (
+            seeding.generator(config.seed, "batch", update)
+            for update in range(counters.updates, due)
+        )
+        with prefetch(self.sampler, generators) as batches:
+            for batch in batches:
+                self.stop.check()
+                start = time.monotonic()
+                key = seeding.key(config.seed, "update", counters.updates)
+                state, metrics = self.update(self.state, batch, key)
+                values = {name: float(value) for name, value in metrics.items()}
+                self._check_finite(values)
+                self.state = state
+                counters.updates += 1
+                for name, value in values.items():
+                    counters.losses[name] = counters.losses.get(name, 0.0) + value
+                counters.seconds += time.monotonic() - start
+                self.progress.update(updates=counters.updates, losses=values)
+                self.on_progress(counters)
+                minutes = (time.monotonic() - self.last_saved) / 60
+                if minutes > config.training.checkpoint_minutes:
+                    self._save()
+
+    def _collect(self, *, seed_episode: bool) -> None:
+        """Collects one episode and saves everything (Algorithm 1, lines 1 and 8 to 16)."""
+        config, counters = self.config, self.counters
+        index = counters.episodes
+        start = time.monotonic()
+        if index in self.store.indices:  # collected before a stop, not yet in a checkpoint
+            episode = self.store.load(index)
+        else:
+            episode = self._play(index, random=seed_episode)
+            self.store.write(index, episode)
+        counters.episodes += 1
+        counters.simulator_steps += episode.steps * self.repeat
+        counters.seconds += time.monotonic() - start
+        values = {"collect/return": next(returns([episode])), "collect/length": episode.steps}
+        updates = config.training.collect_interval
+        if counters.losses:
+            values |= {name: total / updates for name, total in counters.losses.items()}
+            counters.losses = {}
+        self._log(values)
+        self._save()
+        self.progress.episode(counters.episodes, counters.simulator_steps, values["collect/return"])
+        self.on_progress(counters)
+
+    def _play(self, index: int, *, random: bool) -> Episode:
+        actor = Random(self.action_size) if random else self.agent
+        (episode,) = rollout(
+            self.env,
+            actor,
+            None if random else self.state,
+            seeding.key(self.config.seed, "collect", index),
+            seeds=[seeding.integer(self.config.seed, "collect", index)],
+            explore=True,
+            on_step=self._on_step,
+        )
+        return episode
+
+    def _on_step(self, running: int) -> None:
+        self.stop.check()
+        self.progress.frame(running)
+
+    def _test(self, actor: Any, state: Any, episodes: int, purpose: str) -> Scores:
+        """Returns the scores of noise-free episodes; logs a video of the first of the last ones."""
+        scores, played = evaluate(
+            self._test_envs,
+            actor,
+            state,
+            episodes=episodes,
+            seed=self.config.seed,
+            purpose=purpose,
+            on_step=self._on_step,
+        )
+        if actor is self.agent:
+            self.logger.video("evaluate/agent", played[0].image, self.counters.simulator_steps)
+        return scores
+
+    @cached_property
+    def _test_envs(self) -> gym.vector.VectorEnv:
+        count = min(self.config.evaluation.episodes, self.config.evaluation.final_episodes)
+        envs = side_by_side(self.config.task, self.config.environment, count)
+        self._opened.append(envs)
+        return envs
+
+    def _evaluate(self) -> None:
+        """Tests the agent while training goes on."""
+        start = time.monotonic()
+        episodes = self.config.evaluation.episodes
+        scores = self._test(self.agent, self.state, episodes, "evaluate")
+        self.counters.seconds += time.monotonic() - start
+        self._log({f"evaluate/{name}": value for name, value in scores.as_dict().items()})
+        self.progress.message(f"test score after {self.counters.episodes} episodes: {scores}")
+
+    def _finish(self) -> dict[str, Any]:
+        """Tests the trained agent and random actions; writes `results.json`."""
+        config = self.config
+        if self.run.results.exists():
+            results = json.loads(self.run.results.read_text())
+            if results["episodes"] == config.episodes:
+                return results
+        self._save()
+        episodes = config.evaluation.final_episodes
+        agent = self._test(self.agent, self.state, episodes, "final")
+        random = self._test(Random(self.action_size), None, episodes, "final")
+        values = {f"evaluate/{name}": value for name, value in agent.as_dict().items()}
+        values |= {f"random/{name}": value for name, value in random.as_dict().items()}
+        self._log(values)
+        results = {
+            "task": config.task,
+            "seed": config.seed,
+            "agent": agent.as_dict(),
+            "random": random.as_dict(),
+            "episodes": self.counters.episodes,
+            "simulator_steps": self.counters.simulator_steps,
+            "updates": self.counters.updates,
+            "seconds": self.counters.seconds,
+        }
+        text = json.dumps(results, indent=2).encode()
+        write_atomically(self.run.results, lambda file: file.write(text))
+        return results
+
+    def _log(self, values: dict[str, Any]) -> None:
+        counters = self.counters
+        self.logger.scalars(
+            {
+                "episode": counters.episodes,
+                "environment_steps": counters.simulator_steps,
+                "updates": counters.updates,
+                "seconds": round(counters.seconds, 3),
+            },
+            values,
+        )
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        """Raises NumericalError if a loss or the gradient is NaN or infinite."""
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            newest = checkpoint.newest(self.run.checkpoints)
+            terms = ", ".join(f"{name} = {values[name]}" for name in wrong)
+            raise NumericalError(
+                f"update {self.counters.updates + 1} gave {terms}; the run is stopped and the last "
+                f"good checkpoint is {newest}. Try a smaller optimizer.learning_rate or "
+                "optimizer.clip_norm, or look for such values in the environment's rewards"
+            )
+
+    def _save(self) -> None:
+        self.counters.metrics_position = self.logger.position
+        checkpoint.save(self.run.checkpoints, self.state, asdict(self.counters))
+        self.last_saved = time.monotonic()
+
+    def _restore(self) -> Any:
+        """Returns the parameters of the last checkpoint, or new ones."""
+        init = partial(jax.jit(self.agent.init), seeding.key(self.config.seed, "init"))
+        if not checkpoint.exists(self.run.checkpoints):
+            return init()
+        state, meta = checkpoint.load(self.run.checkpoints, jax.eval_shape(init))
+        self.counters = Counters(**meta)
+        if self.counters.episodes > self.config.episodes:
+            raise UsageError(
+                f"the run in {str(self.run.folder)!r} already has {self.counters.episodes} "
+                f"episodes: ask for that many or more instead of {self.config.episodes}"
+            )
+        return state
+
+    def _resume_at(self) -> dict[str, int] | None:
+        counters = self.counters
+        if not counters.episodes:
+            return None
+        return {"position": counters.metrics_position, "step": counters.simulator_steps}
+
+    def close(self) -> None:
+        """Closes environments and log files."""
+        self.logger.close()
+        for env in self._opened:
+            env.close()
