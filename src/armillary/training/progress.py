@@ -1,0 +1,196 @@
+"""What a run shows while it works: a live line in a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+PLAIN_SECONDS = 10.0
+
+
+class Progress:
+    """Episode, environment steps, updates, return, losses, rates and the time left.
+
+    In a terminal one live line; otherwise a plain line for each episode and at least every ten
+    seconds in between. A context manager: leaving it, also by an exception, gives the terminal
+    back as it was.
+
+    Args:
+        total_episodes: episodes that the run will have collected at its end.
+        total_updates: updates that it will have made.
+        stream: where to write.
+        episodes: episodes that were collected before (a resumed run).
+        updates: updates that were made before.
+        environment_steps: simulator steps that were taken before.
+        clock: seconds, ever growing.
+    """
+
+    def __init__(
+        self,
+        total_episodes: int,
+        total_updates: int,
+        stream: TextIO | None = None,
+        *,
+        episodes: int = 0,
+        updates: int = 0,
+        environment_steps: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = Console(file=stream or sys.stderr, highlight=False, markup=False)
+        self._total_episodes, self._total_updates = total_episodes, total_updates
+        self._episodes, self._updates, self._steps = episodes, updates, environment_steps
+        self._return: float | None = None
+        self._losses: dict[str, float] = {}
+        self._clock = clock
+        self._last = self._shown = clock()
+        self._update_pace, self._frame_pace, self._episode_pace = _Pace(), _Pace(), _Pace(10)
+        self._collecting = 0.0
+        self._live: Live | None = None
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = Live(
+                Text(self.line()),
+                console=self._console,
+                refresh_per_second=4,
+                redirect_stdout=sys.stdout.isatty(),  # else what is printed would not reach a pipe
+            )
+
+    def update(self, updates: int, losses: Mapping[str, float] | None = None) -> None:
+        """Tells that updates were made.
+
+        Args:
+            updates: how many the run has made in all.
+            losses: the latest values by name; what comes before a slash is not shown.
+        """
+        self._update_pace.add(updates - self._updates, self._elapsed())
+        self._updates = updates
+        self._losses.update({name: float(value) for name, value in (losses or {}).items()})
+        self._show()
+
+    def frame(self, count: int = 1) -> None:
+        """Tells that `count` more simulator steps were taken, in collection or evaluation."""
+        seconds = self._elapsed()
+        self._collecting += seconds
+        self._frame_pace.add(count, seconds)
+        self._show()
+
+    def episode(self, episodes: int, environment_steps: int, total_reward: float) -> None:
+        """Tells that an episode was collected.
+
+        Args:
+            episodes: how many the run has collected in all.
+            environment_steps: simulator steps of all of them.
+            total_reward: its return.
+        """
+        self._collecting += self._elapsed()
+        self._episode_pace.add(episodes - self._episodes, self._collecting)
+        self._collecting = 0.0
+        self._episodes, self._steps, self._return = episodes, environment_steps, total_reward
+        self._show(now=True)
+
+    def message(self, text: str) -> None:
+        """Writes a line of text above the live line."""
+        self._console.print(text, soft_wrap=True)
+
+    def seconds_left(self) -> float | None:
+        """Returns the estimated time to the end of the run, or None before there is any.
+
+        Updates and the collection of episodes are counted apart, each at its recent pace, so
+        that the quick random episodes at the beginning do not deceive.
+        """
+        seconds = 0.0
+        for count, pace in (
+            (self._total_updates - self._updates, self._update_pace),
+            (self._total_episodes - self._episodes, self._episode_pace),
+        ):
+            if count > 0:
+                if not pace.count:
+                    return None
+                seconds += count * pace.seconds / pace.count
+        return seconds
+
+    def line(self) -> str:
+        """Returns what the live line says now."""
+        fields = [
+            f"episode {self._episodes:,}/{self._total_episodes:,}",
+            f"{self._steps:,} steps",
+            f"{self._updates:,}/{self._total_updates:,} updates",
+        ]
+        if self._return is not None:
+            fields.append(f"return {self._return:.1f}")
+        for name, value in self._losses.items():
+            fields.append(f"{name.rpartition('/')[2]} {value:.4g}")
+        for pace, unit in ((self._update_pace, "updates/s"), (self._frame_pace, "frames/s")):
+            if pace.seconds:
+                fields.append(f"{pace.count / pace.seconds:.3g} {unit}")
+        left = self.seconds_left()
+        if left is None:
+            fields.append("time left not known yet")
+        else:
+            fields.append(f"{_duration(left)} left" if left else "finishing")
+        return " · ".join(fields)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def _elapsed(self) -> float:
+        """Returns the seconds since the last call: each moment belongs to what is told next."""
+        now = self._clock()
+        seconds, self._last = now - self._last, now
+        return seconds
+
+    def _show(self, now: bool = False) -> None:
+        if self._live:
+            self._live.update(Text(self.line()))
+        elif now or self._clock() - self._shown >= PLAIN_SECONDS:
+            self._shown = self._clock()
+            self._console.print(self.line(), soft_wrap=True)
+
+
+class _Pace:
+    """Things counted in the last calls and the seconds they took.
+
+    The very first call, which compiles, counts only until there is a second one.
+    """
+
+    def __init__(self, window: int = 50) -> None:
+        self._recent: deque[tuple[int, float]] = deque(maxlen=window)
+        self._calls = 0
+
+    def add(self, count: int, seconds: float) -> None:
+        if self._calls == 1:
+            self._recent.clear()
+        self._calls += 1
+        self._recent.append((count, seconds))
+
+    @property
+    def count(self) -> int:
+        return sum(count for count, _ in self._recent)
+
+    @property
+    def seconds(self) -> float:
+        return sum(seconds for _, seconds in self._recent)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,124 @@
+"""Progress tells the truth about what is done, how fast, and how long it will still take."""
+
+import io
+
+import pytest
+
+from armillary.training.progress import PLAIN_SECONDS, Progress
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def run_an_episode(progress, clock, episode, seconds_each_frame=0.5, updates=100):
+    for update in range(10, updates + 1, 10):
+        clock.now += 2.0
+        progress.update(updates * (episode - 1) + update, {"loss/image": 12.345678})
+    for _ in range(20):
+        clock.now += seconds_each_frame
+        progress.frame(4)
+    progress.episode(episode, 80 * episode, 17.25)
+
+
+def test_the_line_says_everything(clock):
+    progress = Progress(8, 800, io.StringIO(), clock=clock)
+    for episode in (1, 2, 3):
+        run_an_episode(progress, clock, episode)
+    # 100 updates take 20 s and an episode 10 s: 5 of each are left
+    assert progress.seconds_left() == pytest.approx(5 * 30)
+    assert progress.line() == (
+        "episode 3/8 · 240 steps · 300/800 updates · return 17.2 · image 12.35 · 5 updates/s · "
+        "8 frames/s · 2:30 left"
+    )
+
+
+def test_time_left_counts_the_evaluations_and_forgets_the_quick_start(clock):
+    progress = Progress(100, 9500, io.StringIO(), clock=clock)
+    for episode in range(1, 6):  # seed episodes: no planning, no updates
+        clock.now += 0.1
+        progress.frame(80)
+        progress.episode(episode, 80 * episode, 0.0)
+    assert progress.seconds_left() is None
+    assert "not known yet" in progress.line()
+    for episode in range(6, 41):
+        clock.now += 50.0
+        progress.update(100 * (episode - 5), {})
+        clock.now += 10.0
+        progress.frame(80)
+        if episode % 5 == 0:  # an evaluation of 50 s: 10 s for each episode collected
+            clock.now += 50.0
+            progress.frame(400)
+        progress.episode(episode, 80 * episode, 0.0)
+    assert progress.seconds_left() == pytest.approx(60 * (50 + 10 + 10))
+    assert progress.line().endswith("1:10:00 left")
+
+
+def test_compilation_does_not_count(clock):
+    progress = Progress(1, 1000, io.StringIO(), clock=clock)
+    clock.now += 60.0
+    progress.update(10)
+    clock.now += 1.0
+    progress.update(20)
+    progress.episode(1, 10, 0.0)
+    assert progress.seconds_left() == pytest.approx(98.0)
+
+
+def test_a_resumed_run_counts_only_its_own_time(clock):
+    progress = Progress(
+        10, 1000, io.StringIO(), episodes=8, updates=800, environment_steps=640, clock=clock
+    )
+    assert "episode 8/10 · 640 steps · 800/1,000 updates" in progress.line()
+    run_an_episode(progress, clock, 9)
+    assert progress.seconds_left() == pytest.approx(30)
+    run_an_episode(progress, clock, 10)
+    assert progress.line().endswith("finishing")
+
+
+def test_plain_lines_when_it_is_not_a_terminal(clock):
+    stream = io.StringIO()
+    with Progress(8, 800, stream, clock=clock) as progress:
+        run_an_episode(progress, clock, 1)
+        progress.message("evaluation: [12.0] of 3")
+    lines = stream.getvalue().splitlines()
+    assert "\x1b" not in stream.getvalue()
+    assert lines[-1] == "evaluation: [12.0] of 3"
+    assert lines[-2] == progress.line()
+    # 30 s passed: a line after each ten and one for the episode
+    assert len(lines) - 1 == 30 / PLAIN_SECONDS + 1 or len(lines) - 1 == 30 / PLAIN_SECONDS
+    assert all(line.startswith("episode ") for line in lines[:-1])
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
+def test_the_terminal_is_given_back(monkeypatch, clock, error):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = Terminal()
+    try:
+        with Progress(8, 800, stream, clock=clock) as progress:
+            run_an_episode(progress, clock, 1)
+            progress.message("above")
+            if error:
+                raise error
+    except (KeyboardInterrupt, ValueError) as caught:
+        assert type(caught) is error  # noqa: PT017
+    shown = stream.getvalue()
+    assert "above" in shown
+    assert progress.line() in shown
+    assert shown.count("\x1b[?25l") == 1  # the cursor is hidden once
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and shown again
+    assert shown.endswith("\n") or shown.endswith("\x1b[?25h")
