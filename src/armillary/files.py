@@ -15,7 +15,7 @@ from armillary.errors import StorageError
 _STALE_SECONDS = 600.0
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Writes a file so that a crash at any moment leaves the old one or the new one, whole.
 
     The bytes go to a hidden temporary file in the same folder (which is made if it is missing),

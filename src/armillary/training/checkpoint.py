@@ -118,9 +118,14 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read_newest(Path(path))[1]["meta"]
 
 
+def newest(folder: str | os.PathLike[str]) -> Path | None:
+    """Returns the newest checkpoint file in `folder`, sound or not, or None if there is none."""
+    return next(iter(_list(Path(folder))), None)
+
+
 def exists(folder: str | os.PathLike[str]) -> bool:
     """Says whether there is any checkpoint, sound or not, in `folder`."""
-    return bool(_list(Path(folder)))
+    return newest(folder) is not None
 
 
 def _serialise(file: BinaryIO, leaf: Any) -> None:

@@ -109,7 +109,11 @@ class Logger:
         self._write(make_image(name, np.asarray(image), dataformats="HWC"), step)
 
     def video(
-        self, name: str, frames: UInt8[np.ndarray, "time height width 3"], step: int, fps: float
+        self,
+        name: str,
+        frames: UInt8[np.ndarray, "time height width 3"],
+        step: int,
+        fps: float = 20.0,
     ) -> None:
         """Logs a video (as TensorBoard shows it: a GIF) at an environment step.
 

@@ -75,7 +75,7 @@ class Progress:
         self._show()
 
     def frame(self, count: int = 1) -> None:
-        """Tells that `count` more simulator steps were taken, in collection or evaluation."""
+        """Tells that `count` more frames were seen, in collection or evaluation."""
         seconds = self._elapsed()
         self._collecting += seconds
         self._frame_pace.add(count, seconds)

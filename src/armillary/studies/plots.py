@@ -1,0 +1,208 @@
+"""Learning curves from the metrics of one or several runs (PlaNet, Figures 4 and 5)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from armillary.config import Config, to_dict
+from armillary.errors import RunError, UsageError
+from armillary.files import write_atomically
+from armillary.training.run import MAY_CHANGE, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BAND = (5, 95)
+"""Percentiles that the band spans, as in the paper's figures."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores against collected episodes: at `episodes[i]`, the test returns `scores[i]`."""
+
+    episodes: list[int]
+    scores: list[list[float]]
+
+    def percentile(self, percent: float) -> np.ndarray:
+        """Returns that percentile of the scores (over seeds and trajectories) at each point."""
+        return np.array([np.percentile(scores, percent) for scores in self.scores])
+
+
+def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Returns the rows of a run's `metrics.jsonl`; a last line that is half written is left out.
+
+    Raises:
+        RunError: there is no such file, or a line is damaged.
+    """
+    path = Path(folder) / "metrics.jsonl"
+    if not path.is_file():
+        raise RunError(
+            f"{str(folder)!r} has no metrics.jsonl: give the folder of a run that `armillary "
+            "train` has begun"
+        )
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise RunError(f"line {number} of {path} is damaged ({error}): remove it") from error
+    return rows
+
+
+def learning_curve(folders: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> Path:
+    """Draws test scores against collected episodes into a PNG.
+
+    Runs that differ only in their seed become one line, the median over seeds and trajectories,
+    with a band from the 5th to the 95th percentile. Other configurations get a line each, other
+    tasks a panel each. The random agent's score is the dashed line. A run that has not been
+    evaluated yet shows its training episodes.
+
+    Args:
+        folders: run folders.
+        path: the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: no run was given, or the file's name is not that of a PNG.
+        RunError: a folder is not a run, or has no score yet.
+        StorageError: the picture could not be written.
+    """
+    from matplotlib.figure import Figure
+
+    path = Path(path)
+    if not folders:
+        raise UsageError("no run to plot: give one or several run folders")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"cannot draw into {path}: its name must end in .png")
+    tasks: dict[str, list[tuple[Config, list[dict[str, Any]]]]] = defaultdict(list)
+    for folder in folders:
+        config, rows = Run(Path(folder)).config, read_metrics(folder)
+        if not any("evaluate/mean" in row or "collect/return" in row for row in rows):
+            raise RunError(
+                f"{str(folder)!r} has no score yet: wait until its first episode is over"
+            )
+        tasks[config.task].append((config, rows))
+    columns = min(3, len(tasks))
+    height = -(-len(tasks) // columns)
+    size = (7.2, 4.4) if len(tasks) == 1 else (4.6 * columns, 3.5 * height)
+    figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
+    axes = figure.subplots(height, columns, squeeze=False).ravel()
+    for axis, (task, runs) in zip(axes, sorted(tasks.items()), strict=False):
+        _panel(axis, task, runs)
+    for axis in axes[len(tasks) :]:
+        axis.remove()
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+    return path
+
+
+def _panel(axis: Axes, task: str, runs: list[tuple[Config, list[dict[str, Any]]]]) -> None:
+    groups: dict[str, list[tuple[Config, list[dict[str, Any]]]]] = defaultdict(list)
+    for config, rows in runs:
+        groups[json.dumps(_settings(config), sort_keys=True)].append((config, rows))
+    labels = _labels([members[0][0] for members in groups.values()])
+    for number, (label, members) in enumerate(zip(labels, groups.values(), strict=True)):
+        _line(axis, label, [rows for _, rows in members], f"C{number}", alone=len(runs) == 1)
+    every_row = [row for _, rows in runs for row in rows]
+    chance = [row["random/mean"] for row in every_row if row.get("random/mean") is not None]
+    if chance:
+        axis.axhline(
+            float(np.mean(chance)), color="0.35", linestyle=(0, (5, 4)), linewidth=1.2,
+            label=f"random agent ({np.mean(chance):.0f})",
+        )  # fmt: skip
+    axis.set_title(task, fontsize=11)
+    axis.set_xlabel("collected episodes" + _steps(every_row))
+    axis.set_ylabel("return")
+    axis.set_xlim(left=0)
+    low, high = axis.get_ylim()  # room for the legend above the curves
+    axis.set_ylim(min(0.0, low), high + (0.08 + 0.07 * (len(groups) + 1)) * (high - min(0.0, low)))
+    axis.grid(color="0.92", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, loc="upper left", edgecolor="none", framealpha=0.8)
+
+
+def _line(
+    axis: Axes, label: str, runs: list[list[dict[str, Any]]], color: str, alone: bool
+) -> None:
+    tests, training = _tests(runs), _training(runs)
+    if alone or not tests.episodes:
+        means = [float(np.mean(scores)) for scores in training.scores]
+        axis.plot(training.episodes, means, "o", color=color, alpha=0.45, markersize=4,
+                  markeredgewidth=0, label=f"{label}, training episodes")  # fmt: skip
+    if tests.episodes:
+        counts = sorted({len(scores) // len(runs) for scores in tests.scores})
+        trajectories = " or ".join(map(str, counts)) + " test episodes"
+        seeds = f"{len(runs)} seeds × " if len(runs) > 1 else ""
+        axis.plot(tests.episodes, tests.percentile(50), color=color, linewidth=2, marker="o",
+                  markersize=4, label=f"{label}, median and {BAND[0]} to {BAND[1]} % of {seeds}"
+                  f"{trajectories}")  # fmt: skip
+        low, high = (tests.percentile(percent) for percent in BAND)
+        axis.fill_between(tests.episodes, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _tests(runs: list[list[dict[str, Any]]]) -> Curve:
+    """Returns the scores of all evaluations, pooled over runs and trajectories."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for rows in runs:
+        latest = {row["episode"]: row for row in rows if row.get("evaluate/mean") is not None}
+        for episode, row in latest.items():  # evaluated twice at one episode: the later counts
+            found[episode] += row.get("evaluate/scores") or [row["evaluate/mean"]]
+    return Curve(sorted(found), [found[episode] for episode in sorted(found)])
+
+
+def _training(runs: list[list[dict[str, Any]]]) -> Curve:
+    """Returns the returns of the collected episodes."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for rows in runs:
+        for row in rows:
+            if row.get("collect/return") is not None:
+                found[row["episode"]].append(row["collect/return"])
+    return Curve(sorted(found), [found[episode] for episode in sorted(found)])
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Returns every field, by dotted name, that makes two runs of a task different experiments."""
+
+    def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in values.items():
+            nested = isinstance(value, Mapping)
+            flat |= flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+        return flat
+
+    ignored = MAY_CHANGE | {"seed", "task"}
+    return {name: v for name, v in flatten(to_dict(config)).items() if name not in ignored}
+
+
+def _labels(configs: list[Config]) -> list[str]:
+    """Returns the agent's name for each configuration, and in what it differs from the others."""
+    settings = [_settings(config) for config in configs]
+    names = [n for n in settings[0] if any(s.get(n) != settings[0][n] for s in settings)]
+    if len({config.preset for config in configs}) == len(configs) > 1:
+        return [f"{config.agent} ({config.preset})" for config in configs]
+    labels = []
+    for config, values in zip(configs, settings, strict=True):
+        shown = [f"{name.rpartition('.')[2]} {values[name]}" for name in names if name != "agent"]
+        more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+        labels.append(f"{config.agent} ({', '.join(shown[:3])}{more})" if shown else config.agent)
+    return labels
+
+
+def _steps(rows: list[dict[str, Any]]) -> str:
+    """Says how many environment steps an episode has, if it is always the same number."""
+    ratios = {
+        row["environment_steps"] / row["episode"]
+        for row in rows
+        if row.get("episode") and row.get("environment_steps")
+    }
+    return f" (of {ratios.pop():,.0f} environment steps)" if len(ratios) == 1 else ""
