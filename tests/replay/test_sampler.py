@@ -177,3 +177,11 @@ def test_memory_does_not_grow_with_the_frames_on_disk(tmp_path):
     store = EpisodeStore(tmp_path)
     gc.collect()
     assert psutil.Process().memory_info().rss - before < 8e6
+
+
+def test_later_episodes_can_be_left_out(store):
+    sampler = ChunkSampler(store, 100, 3)
+    sampler.episodes = 2
+    assert set(sampler.draw(np.random.default_rng(0))[:, 0].tolist()) == {0, 1}
+    sampler.episodes = None
+    assert set(sampler.draw(np.random.default_rng(0))[:, 0].tolist()) == {0, 1, 2, 3, 4}

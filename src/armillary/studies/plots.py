@@ -121,7 +121,7 @@ def _panel(axis: Axes, task: str, runs: list[tuple[Config, list[dict[str, Any]]]
         )  # fmt: skip
     axis.set_title(task, fontsize=11)
     axis.set_xlabel("collected episodes" + _steps(every_row))
-    axis.set_ylabel("return")
+    axis.set_ylabel(f"return (median, {BAND[0]} to {BAND[1]} percentile)", fontsize=9)
     axis.set_xlim(left=0)
     low, high = axis.get_ylim()  # room for the legend above the curves
     axis.set_ylim(min(0.0, low), high + (0.08 + 0.07 * (len(groups) + 1)) * (high - min(0.0, low)))
@@ -140,12 +140,12 @@ def _line(
         axis.plot(training.episodes, means, "o", color=color, alpha=0.45, markersize=4,
                   markeredgewidth=0, label=f"{label}, training episodes")  # fmt: skip
     if tests.episodes:
-        counts = sorted({len(scores) // len(runs) for scores in tests.scores})
-        trajectories = " or ".join(map(str, counts)) + " test episodes"
+        counts = sorted({len(scores) for rows in runs for scores in _tests([rows]).scores})
+        many = "s" if counts[-1] > 1 else ""
+        trajectories = f"{' or '.join(map(str, counts))} test episode{many}"
         seeds = f"{len(runs)} seeds × " if len(runs) > 1 else ""
         axis.plot(tests.episodes, tests.percentile(50), color=color, linewidth=2, marker="o",
-                  markersize=4, label=f"{label}, median and {BAND[0]} to {BAND[1]} % of {seeds}"
-                  f"{trajectories}")  # fmt: skip
+                  markersize=4, label=f"{label}, {seeds}{trajectories}")  # fmt: skip
         low, high = (tests.percentile(percent) for percent in BAND)
         axis.fill_between(tests.episodes, low, high, color=color, alpha=0.18, linewidth=0)
 
