@@ -6,7 +6,7 @@ four times. So a second model is drawn here, a flat list of everything that is v
 places are copied from the simulation before each image.
 
 What is still missing beside OpenGL: the floor's faint reflections, transparency (what is less than
-half opaque is left out), and skins (of the dog).
+half opaque is left out), the slack of a string, and skins (the dog is drawn as what is under it).
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ class _Scene:
         import mujoco
 
         self._source, self._camera = source, camera
-        self._geoms = np.flatnonzero(np.isin(source.geom_group, _GROUPS))
+        # Under a skin, the shapes of the next group too, so that the body is seen at all.
+        groups = (*_GROUPS, 3) if source.nskin else _GROUPS
+        self._geoms = np.flatnonzero(np.isin(source.geom_group, groups))
         self._sites = np.flatnonzero(np.isin(source.site_group, _GROUPS))
         self._tendons = np.flatnonzero(np.isin(source.tendon_group, _GROUPS))
         # A path has at most two points for each of its parts.
@@ -127,7 +129,7 @@ class _Scene:
                 userdata=np.zeros(rows * columns, np.float32),
             )
         for i in self._geoms:
-            kind, asset = source.geom_type[i], source.geom_dataid[i]
+            kind, asset = int(source.geom_type[i]), int(source.geom_dataid[i])
             geom = spec.worldbody.add_geom(type=kind, size=source.geom_size[i])
             if kind == mujoco.mjtGeom.mjGEOM_HFIELD:
                 geom.hfieldname = f"hfield{asset}"
