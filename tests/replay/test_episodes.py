@@ -148,6 +148,19 @@ def test_damaged_files_are_named_set_aside_and_skipped(store, tmp_path, caplog, 
     assert not caplog.records
 
 
+def test_every_part_of_large_images_is_checked(tmp_path, caplog):
+    for seed in range(3):
+        EpisodeStore(tmp_path).append(make(seed, rows=20, size=64))
+    for index, place in ((0, 0.1), (2, 0.97)):
+        path = tmp_path / f"episode-{index:06d}.npz"
+        content = bytearray(path.read_bytes())
+        content[int(place * len(content))] ^= 4
+        path.write_bytes(content)
+    store = EpisodeStore(tmp_path)
+    assert store.indices == [1]
+    assert same(store.load(1), make(1, rows=20, size=64))
+
+
 def test_a_damaged_last_episode_keeps_its_number(store, tmp_path):
     _flip(tmp_path / "episode-000003.npz")
     opened = EpisodeStore(tmp_path)

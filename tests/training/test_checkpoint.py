@@ -168,6 +168,14 @@ def test_the_header_can_be_read_with_a_pager(tmp_path):
     assert json.loads(lines[1])["meta"] == {"updates": 3}
 
 
+def test_a_checkpoint_that_vanishes_while_it_is_read(tmp_path, monkeypatch):
+    """A training that goes on has replaced both files since they were listed."""
+    paths = [checkpoint.save(tmp_path, make(n), {"number": n}) for n in range(2)]
+    listings = iter([[tmp_path / "checkpoint-000009.armillary"], paths[::-1]])
+    monkeypatch.setattr(checkpoint, "_list", lambda folder: next(listings))
+    assert checkpoint.read_meta(tmp_path) == {"number": 1}
+
+
 def test_a_reader_never_meets_half_a_checkpoint(tmp_path, caplog):
     """One process saves without pause and is killed; this one reads all the while."""
     program = """

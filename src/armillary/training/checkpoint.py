@@ -52,7 +52,7 @@ def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> 
     number = int(earlier[0].stem.rpartition("-")[2]) + 1 if earlier else 0
     path = folder / f"checkpoint-{number:06d}.armillary"
     payload = io.BytesIO()
-    eqx.tree_serialise_leaves(payload, tree, _serialise)
+    eqx.tree_serialise_leaves(payload, tree)
     header = {
         "format": FORMAT,
         "version": version("armillary"),
@@ -126,13 +126,6 @@ def newest(folder: str | os.PathLike[str]) -> Path | None:
 def exists(folder: str | os.PathLike[str]) -> bool:
     """Says whether there is any checkpoint, sound or not, in `folder`."""
     return newest(folder) is not None
-
-
-def _serialise(file: BinaryIO, leaf: Any) -> None:
-    if isinstance(leaf, bool | int | float | complex):
-        np.save(file, leaf)  # exactly; Equinox would round a Python float to 32 bits
-    else:
-        eqx.default_serialise_filter_spec(file, leaf)
 
 
 def _leaves(tree: PyTree) -> list[list[Any]]:
