@@ -94,6 +94,10 @@ class WarpRenderer:
             self._mjw.render(self._drawn, self._state, self._context)
         return np.ascontiguousarray(self._pixels)
 
+    def device(self) -> str:
+        """Returns what draws."""
+        return "ray tracing on the CPU"
+
     def close(self) -> None:
         """Nothing to free: the arrays go with the object."""
 
@@ -120,7 +124,7 @@ class _Scene:
         for i in range(source.nmesh):
             _add_mesh(spec, source, i)
         for i in range(source.nhfield):
-            rows, columns = source.hfield_nrow[i], source.hfield_ncol[i]
+            rows, columns = int(source.hfield_nrow[i]), int(source.hfield_ncol[i])
             spec.add_hfield(
                 name=f"hfield{i}",
                 nrow=rows,
@@ -128,14 +132,14 @@ class _Scene:
                 size=source.hfield_size[i],
                 userdata=np.zeros(rows * columns, np.float32),
             )
-        for i in self._geoms:
+        for i in self._geoms.tolist():
             kind, asset = int(source.geom_type[i]), int(source.geom_dataid[i])
             geom = spec.worldbody.add_geom(type=kind, size=source.geom_size[i])
             if kind == mujoco.mjtGeom.mjGEOM_HFIELD:
                 geom.hfieldname = f"hfield{asset}"
             elif kind in (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_SDF):
                 geom.type, geom.meshname = mujoco.mjtGeom.mjGEOM_MESH, f"mesh{asset}"
-        for i in self._sites:
+        for i in self._sites.tolist():
             spec.worldbody.add_geom(type=source.site_type[i], size=source.site_size[i])
         for _ in range(self._segments):
             spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.01, 0.01, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import json
 import os
 import signal
@@ -29,9 +30,9 @@ _CHOSEN = "ARMILLARY_RENDERER"
 """Environment variable in which the automatic choice is handed to the processes started later."""
 
 _ADVICE = {
-    "egl": "install libegl1 and libgl1 (Debian, Ubuntu) or libegl-devel (conda-forge); on a GPU, "
-    "the vendor's driver with its EGL part",
-    "osmesa": "install libosmesa6 (Debian 12, Ubuntu 22.04) or mesalib (conda-forge)",
+    "egl": "install libegl1 and libgl1 (Debian, Ubuntu), and libegl-mesa0 or the GPU's driver; in "
+    "a container on an NVIDIA GPU, also set NVIDIA_DRIVER_CAPABILITIES=all",
+    "osmesa": "install libosmesa6 (Debian up to 12, Ubuntu up to 24.04) or mesalib (conda-forge)",
     "warp": "reinstall mujoco-warp and warp-lang",
 }
 
@@ -60,6 +61,9 @@ class Renderer(Protocol):
 
     def upload(self) -> None:
         """Takes over what changed in the model since the last call; needed after a reset."""
+
+    def device(self) -> str:
+        """Returns what draws: a graphics card, or a program in its place."""
 
     def close(self) -> None:
         """Frees the renderer."""
@@ -144,7 +148,8 @@ def create(backend: str, model: mujoco.MjModel, camera: int = 0, size: int = 64)
         return OpenGLRenderer(model, camera, size, backend)
     except Exception as error:
         raise RenderingError(
-            f"the renderer {backend!r} failed: {_reason(error)}. To use it, {_ADVICE[backend]}."
+            f"the renderer {backend!r} failed: {_reason(error, backend)}. To use it, "
+            f"{_ADVICE[backend]}."
         ) from error
 
 
@@ -160,6 +165,12 @@ def importing_mujoco(backend: str) -> Iterator[None]:
         os.environ["MUJOCO_GL"] = backend if backend in ("egl", "osmesa") else "disable"
     try:
         yield
+    except Exception as error:
+        raise RenderingError(
+            f"MuJoCo could not be imported with MUJOCO_GL={os.environ['MUJOCO_GL']}: "
+            f"{_reason(error)}. Unset MUJOCO_GL, or set it to 'disable': armillary chooses its "
+            "renderer by itself."
+        ) from error
     finally:
         if wish is None:
             del os.environ["MUJOCO_GL"]
@@ -199,18 +210,31 @@ def _trial(backend: str) -> None:
         for _ in range(10):
             image = renderer.render(data)
         seconds = (time.perf_counter() - start) / 10
-        device = ""
-        if backend != "warp":
-            from OpenGL import GL  # type: ignore[import-untyped]
-
-            device = f"{GL.glGetString(GL.GL_VENDOR)!s}: {GL.glGetString(GL.GL_RENDERER)!s}"
         works = bool(image[32, 32, 0] > 2 * image[32, 32, 2])
-        result = Probe(backend, works, seconds, device, "" if works else "it draws a wrong image")
+        result = Probe(
+            backend,
+            works,
+            seconds,
+            device=renderer.device(),
+            reason="" if works else "it draws a wrong image",
+            advice="" if works else _ADVICE[backend],
+        )
         renderer.close()
     except RenderingError as error:
-        result = Probe(backend, False, reason=_reason(error.__cause__), advice=_ADVICE[backend])
+        reason = _reason(error.__cause__, backend)
+        result = Probe(backend, False, reason=reason, advice=_ADVICE[backend])
     print(json.dumps(asdict(result)))
 
 
-def _reason(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {error}"
+def _reason(error: BaseException | None, backend: str = "") -> str:
+    """Returns the cause in a few words: what a missing library looks like is no help to anyone."""
+    library = {"egl": "EGL", "osmesa": "OSMesa"}.get(backend)
+    if library and not ctypes.util.find_library(library):
+        return f"the library lib{library} was not found"
+    if library and not ctypes.util.find_library("GL"):
+        return "the library libGL was not found"
+    if library and isinstance(error, AttributeError):  # PyOpenGL's way of saying so
+        return f"the library lib{library} could not be loaded"
+    text = " ".join(str(error).split()) or "no reason given"
+    text = text.split(". ")[0]
+    return text if isinstance(error, ImportError) else f"{type(error).__name__}: {text[:200]}"
