@@ -38,6 +38,10 @@ class ChunkSampler:
         store: the episodes.
         batch_size: B.
         chunk_length: L.
+
+    Attributes:
+        episodes: only episodes with a lower index are drawn from; None: all. A resumed run sees
+            what it saw before, although later episodes are already in the store.
     """
 
     def __init__(self, store: EpisodeStore, batch_size: int, chunk_length: int) -> None:
@@ -49,12 +53,19 @@ class ChunkSampler:
         self.store = store
         self.batch_size = batch_size
         self.chunk_length = chunk_length
+        self.episodes: int | None = None
         self._warned = False
 
     @property
     def skipped(self) -> int:
         """Episodes too short for a chunk."""
-        return sum(rows < self.chunk_length for rows in self.store.lengths.values())
+        return sum(rows < self.chunk_length for rows in self._lengths().values())
+
+    def _lengths(self) -> dict[int, int]:
+        lengths = self.store.lengths
+        if self.episodes is None:
+            return lengths
+        return {index: rows for index, rows in lengths.items() if index < self.episodes}
 
     def draw(self, generator: np.random.Generator) -> Int64[np.ndarray, "batch 2"]:
         """Returns the (episode index, first row) of B chunks, drawn with replacement.
@@ -62,7 +73,7 @@ class ChunkSampler:
         Raises:
             UsageError: no episode is long enough.
         """
-        lengths = self.store.lengths
+        lengths = self._lengths()
         rows = np.fromiter(lengths.values(), np.int64, len(lengths))
         chunks = np.maximum(rows - self.chunk_length + 1, 0)
         ends = np.cumsum(chunks)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -149,7 +149,7 @@ class Logger:
         if self._wandb:
             self._wandb.finish()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Logger:
         return self
 
     def __exit__(

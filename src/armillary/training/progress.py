@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -137,7 +137,7 @@ class Progress:
             fields.append(f"{_duration(left)} left" if left else "finishing")
         return " · ".join(fields)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress:
         if self._live:
             self._live.start()
         return self
