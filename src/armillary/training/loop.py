@@ -30,19 +30,23 @@ from armillary.training.rollout import returns, rollout
 from armillary.training.run import Run
 from armillary.training.signals import Stopped, StopRequest, stop_request
 
+FRAMES_PER_SECOND = 30
+"""Of the videos in TensorBoard."""
+
 
 @dataclass
 class Counters:
     """How far a run is; with the parameters and the episodes, all that a checkpoint needs."""
 
+    action_size: int
     episodes: int = 0
     updates: int = 0
     simulator_steps: int = 0
     seconds: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
     """Sums of the losses of the updates since the last episode."""
-    metrics_position: int = 0
-    """Length of `metrics.jsonl`, to which a resumed run cuts it back."""
+    position: dict[str, int] | None = None
+    """How far the log files were, to which a resumed run cuts them back."""
 
 
 def train(
@@ -72,7 +76,7 @@ def train(
     run = Run(folder)
     run.check(config)
     with run.locked(), stop_request() as stop:
-        run.open(config)
+        config = run.open(config)
         trainer = Trainer(config, run, stop, on_progress)
         try:
             return trainer.train()
@@ -94,12 +98,12 @@ class Trainer:
         self.run = run
         self.stop = stop
         self.on_progress = on_progress
-        self.counters = Counters()
         self.last_saved = time.monotonic()
         self.env = side_by_side(config.task, config.environment, 1)
         self._opened: list[gym.vector.VectorEnv] = [self.env]
         self.action_size = int(self.env.single_action_space.shape[0])  # type: ignore[index]
         self.repeat = config.environment.action_repeat or action_repeat(config.task)
+        self.counters = Counters(self.action_size)
         self.agent = make_agent(config, self.action_size)
         self.update = jax.jit(self.agent.update, donate_argnums=0)
         self.store = EpisodeStore(run.episodes)
@@ -107,8 +111,14 @@ class Trainer:
             self.store, config.training.batch_size, config.training.chunk_length
         )
         self.state = self._restore()
-        self.logger = Logger(run.folder, self._resume_at())
-        self.progress = Progress(config.episodes, self._updates_due(config.episodes))
+        self.logger = Logger(run.folder, self.counters.position)
+        self.progress = Progress(
+            config.episodes,
+            self._updates_due(config.episodes),
+            episodes=self.counters.episodes,
+            updates=self.counters.updates,
+            environment_steps=self.counters.simulator_steps,
+        )
 
     def train(self) -> dict[str, Any]:
         """Runs PlaNet's Algorithm 1 from where the counters are."""
@@ -206,7 +216,7 @@ class Trainer:
         self.progress.frame(running)
 
     def _test(self, actor: Any, state: Any, episodes: int, purpose: str) -> Scores:
-        """Returns the scores of noise-free episodes; logs a video of the first of the last ones."""
+        """Returns the scores of noise-free episodes; keeps and logs one of the agent's."""
         scores, played = evaluate(
             self._test_envs,
             actor,
@@ -217,7 +227,9 @@ class Trainer:
             on_step=self._on_step,
         )
         if actor is self.agent:
-            self.logger.video("evaluate/agent", played[0].image, self.counters.simulator_steps)
+            EpisodeStore(self.run.test_episodes).write(0, played[0])
+            images, step = played[0].image, self.counters.simulator_steps
+            self.logger.video("evaluate/agent", images, step, fps=FRAMES_PER_SECOND)
         return scores
 
     @cached_property
@@ -289,7 +301,7 @@ class Trainer:
             )
 
     def _save(self) -> None:
-        self.counters.metrics_position = self.logger.position
+        self.counters.position = self.logger.position
         checkpoint.save(self.run.checkpoints, self.state, asdict(self.counters))
         self.last_saved = time.monotonic()
 
@@ -306,12 +318,6 @@ class Trainer:
                 f"episodes: ask for that many or more instead of {self.config.episodes}"
             )
         return state
-
-    def _resume_at(self) -> dict[str, int] | None:
-        counters = self.counters
-        if not counters.episodes:
-            return None
-        return {"position": counters.metrics_position, "step": counters.simulator_steps}
 
     def close(self) -> None:
         """Closes environments and log files."""

@@ -16,7 +16,8 @@ from armillary.replay.episodes import Episode
 
 
 @lru_cache(maxsize=8)
-def _compiled(actor: Actor) -> Callable[..., Any]:
+def compiled(actor: Actor) -> Callable[..., Any]:
+    """Returns the actor's `act`, compiled once for all who use an equal actor."""
     return jax.jit(actor.act, static_argnames="explore")
 
 
@@ -46,7 +47,7 @@ def rollout(
         The episodes, in the order of the environments.
     """
     count = envs.num_envs
-    act = _compiled(actor)
+    act = compiled(actor)
     observation, _ = envs.reset(seed=list(seeds))
     belief = actor.initial_belief(state, count)
     records = [_Record(image, actor.action_size) for image in observation]

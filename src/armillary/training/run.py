@@ -7,11 +7,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import armillary
 from armillary.config import Config, differences, from_dict, to_dict
+from armillary.envs.catalogue import names
+from armillary.envs.rendering import choose
 from armillary.errors import RunError, StorageError, UsageError
 from armillary.files import write_atomically
 
@@ -24,7 +27,7 @@ class Run:
     """The folder of one run.
 
     - `config.json`: the configuration, and the version that wrote it;
-    - `episodes/`: every finished episode;
+    - `episodes/`: every finished episode; `test/`: one of the last evaluation;
     - `checkpoints/`: the last two;
     - `metrics.jsonl`, `tensorboard/`: the scalars, images and video;
     - `results.json`, pictures and videos: written at the end.
@@ -34,6 +37,7 @@ class Run:
         self.folder = Path(folder)
         self.episodes = self.folder / "episodes"
         self.checkpoints = self.folder / "checkpoints"
+        self.test_episodes = self.folder / "test"
         self.results = self.folder / "results.json"
         self._config = self.folder / "config.json"
 
@@ -88,23 +92,38 @@ class Run:
                 f"{str(self.folder)!r} exists and is not a run folder: give an empty or a new one"
             )
 
-    def open(self, config: Config) -> None:
+    def open(self, config: Config) -> Config:
         """Writes the configuration; call `check` before.
+
+        Returns:
+            The configuration with its rendering back end settled, so that a run goes on with the
+            pictures it began with.
 
         Raises:
             StorageError: the folder cannot be written.
+            RenderingError: no back end works here, or not the one asked for.
         """
+        config = self._with_renderer(config)
         content = {"format": FORMAT, "version": armillary.__version__, "config": to_dict(config)}
         text = json.dumps(content, indent=2).encode()
         if not self.exists or self._config.read_bytes() != text:
             write_atomically(self._config, lambda file: file.write(text))
         self.config = config
+        return config
+
+    def _with_renderer(self, config: Config) -> Config:
+        if config.environment.renderer != "auto" or config.task not in names():
+            return config
+        renderer = self.config.environment.renderer if self.exists else choose("auto")
+        return replace(config, environment=replace(config.environment, renderer=renderer))
 
     def _foreign(self) -> Iterator[Path]:
         return (path for path in self.folder.iterdir() if path.name != ".lock")
 
     def _check_same(self, config: Config) -> None:
         changed = differences(self.config, config)
+        if config.environment.renderer == "auto":
+            changed.pop("environment.renderer", None)
         fields = {name: pair for name, pair in changed.items() if name not in MAY_CHANGE}
         if fields:
             lines = "".join(

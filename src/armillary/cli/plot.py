@@ -1,0 +1,32 @@
+"""`armillary plot`: learning curves of one or several runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Draw test scores against episodes; runs that differ only in the seed share a line.
+
+    The line is the median over seeds and episodes, the band reaches from the 5th to the 95th
+    percentile, the dashed line is the random agent.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders."""
+    out: Path = Path("curve.png")
+    """Picture to write."""
+
+
+def run(argv: list[str]) -> int:
+    """Draws the picture."""
+    arguments = tyro.cli(Arguments, args=argv, prog="armillary plot")
+    from armillary.studies.plots import learning_curve
+
+    print(learning_curve(arguments.runs, arguments.out))
+    return 0

@@ -1,0 +1,135 @@
+"""`armillary train`: train an agent on a task, or continue a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from armillary.config import PRESETS, Config, preset
+from armillary.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train an agent on a task, or continue the run in the same folder.
+
+    Any field of the configuration can be set; the values shown are those of the chosen preset (or
+    of the run that is continued).
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    run: Path | None = None
+    """Run folder. Default: runs/<task>-<agent>-<preset>-seed<N>. A run that is there goes on."""
+
+
+def run(argv: list[str]) -> int:
+    """Trains, then writes the report and says what to do with it."""
+    arguments = tyro.cli(
+        Arguments, args=argv, prog="armillary train", default=Arguments(_default(argv))
+    )
+    config = arguments.config
+    _check_task(config)
+    from armillary.training.run import Run, default_folder
+
+    folder = arguments.run or default_folder(config)
+    goes_on = Run(folder).exists
+    _say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
+
+    from armillary.studies.report import write_report
+    from armillary.training.loop import train
+    from armillary.training.signals import Stopped
+
+    try:
+        results = train(config, folder)
+    except Stopped as stopped:
+        raise _with_advice(stopped, folder) from None
+    files = write_report(folder)
+    print(summary(results, folder, files))
+    return 0
+
+
+def _with_advice(stopped: Any, folder: Path) -> Exception:
+    stopped.args = (
+        f"{stopped}; everything so far is saved, continue with: armillary train --run {folder}",
+    )
+    return stopped
+
+
+def _default(argv: list[str]) -> Config:
+    """Returns the configuration that the options edit.
+
+    That of the run in the folder if there is one and no preset is named, else the preset's.
+    """
+    name, folder = _value(argv, "--preset"), _value(argv, "--run")
+    if name is None and folder is not None:
+        from armillary.training.run import Run
+
+        if Run(folder).exists:
+            return Run(folder).config
+    config = preset(name or "small")
+    return dataclasses.replace(config, preset=name or "small")
+
+
+def _value(argv: list[str], option: str) -> str | None:
+    """Returns what was given for an option, before the options are parsed."""
+    for i, argument in enumerate(argv):
+        if argument == option and i + 1 < len(argv):
+            return argv[i + 1]
+        if argument.startswith(option + "="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _check_task(config: Config) -> None:
+    if config.preset not in PRESETS:
+        preset(config.preset)  # raises
+    if not config.task:
+        raise UsageError("the task is empty: give a task, `armillary tasks` lists them")
+
+
+def summary(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> str:
+    """Returns what a finished run tells its user."""
+    agent, random = results["agent"], results["random"]
+
+    def row(name: str, scores: dict[str, Any]) -> str:
+        values = ", ".join(f"{score:.0f}" for score in scores["scores"])
+        return f"  {name:<14}{scores['mean']:8.1f} ± {scores['std']:<7.1f} ({values})"
+
+    minutes = results["seconds"] / 60
+    ratio = f"  {agent['mean'] / random['mean']:.1f} times" if random["mean"] > 0 else ""
+    return "\n".join(
+        [
+            "",
+            f"{results['task']}: {results['episodes']} episodes, "
+            f"{results['simulator_steps']:,} environment steps, {results['updates']:,} updates, "
+            f"{minutes:.1f} minutes",
+            f"score over {agent['episodes']} noise-free episodes, mean ± standard deviation:",
+            row("this agent", agent),
+            row("random actions", random) + (f"\n  ratio{ratio:>17}" if ratio else ""),
+            "",
+            f"learning curve   {files['curve']}",
+            f"video            {files['agent']}",
+            f"predictions      {files['prediction']} and {files['prediction_video'].name} "
+            "(truth, model, difference)",
+            f"checkpoint       {folder / 'checkpoints'}",
+            "",
+            "next:",
+            f"  armillary evaluate {folder} --episodes 10",
+            f"  armillary video {folder}",
+            f"  armillary plot {folder}",
+            f"  armillary train --run {folder} --episodes {2 * results['episodes']}"
+            "    # goes on learning",
+            f"  tensorboard --logdir {folder}",
+            f'  python: agent = armillary.load("{folder}"); agent.act(observation)',
+        ]
+    )
+
+
+def _say(text: str) -> None:
+    import sys
+
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,70 @@
+"""`armillary video`: a video of an agent, or of its model's predictions beside the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from armillary.config import Backend
+from armillary.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Write a video of a trained agent at work, or of its model's open-loop predictions."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder of a trained agent."""
+    predict: bool = False
+    """Predict open loop from five frames: truth, model and difference side by side."""
+    out: Path | None = None
+    """Video to write, .mp4 or .gif. Default: in the run folder."""
+    seed: int = 0
+    """Seed of the episode and of the agent."""
+    renderer: Backend | None = None
+    """Rendering back end in place of the run's."""
+
+
+def run(argv: list[str]) -> int:
+    """Plays one noise-free episode and writes the video."""
+    arguments = tyro.cli(Arguments, args=argv, prog="armillary video")
+    if arguments.seed < 0:
+        raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
+    name = f"{'prediction' if arguments.predict else 'agent'}-{arguments.seed}.mp4"
+    path = arguments.out or arguments.run / name
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        raise UsageError(f"cannot write {str(path)!r}: the name must end in .mp4 or .gif")
+
+    from armillary.envs import side_by_side
+    from armillary.studies.report import frames_per_second, write_prediction
+    from armillary.studies.video import write_video
+    from armillary.training.evaluation import evaluate
+    from armillary.training.player import load
+    from armillary.training.signals import stop_request
+
+    player = load(arguments.run, renderer=arguments.renderer)
+    config = player.config
+    envs = side_by_side(config.task, config.environment, 1)
+    try:
+        with stop_request() as stop:
+            scores, (episode,) = evaluate(
+                envs,
+                player.agent,
+                player.state,
+                episodes=1,
+                seed=arguments.seed,
+                on_step=lambda _: stop.check(),
+            )
+    finally:
+        envs.close()
+    if arguments.predict:
+        picture = path.with_suffix(".png")
+        write_prediction(player, episode, path, picture)
+        print(f"{path} and {picture}: truth, model and difference, predicted from five frames")
+    else:
+        write_video(path, episode.image, fps=frames_per_second(config))
+        print(f"{path}: {episode.steps} steps, return {scores.mean:.1f}")
+    return 0

@@ -1,0 +1,122 @@
+"""A trained agent, loaded from its run folder and ready to act."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import jax
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from armillary import seeding
+from armillary.agents.base import Agent, make_agent
+from armillary.config import Backend, Config
+from armillary.envs import make
+from armillary.errors import RunError, UsageError
+from armillary.training import checkpoint
+from armillary.training.rollout import compiled
+from armillary.training.run import Run
+
+
+class Player:
+    """A trained agent that acts in one environment, or in several side by side.
+
+    Attributes:
+        config: the configuration of its run.
+        agent: the pure functions.
+        state: the parameters.
+        counters: how long it was trained: episodes, updates and so on.
+    """
+
+    def __init__(self, config: Config, agent: Agent, state: Any, counters: dict[str, Any]) -> None:
+        self.config = config
+        self.agent = agent
+        self.state = state
+        self.counters = counters
+        self.reset()
+
+    def reset(self, seed: int = 0) -> None:
+        """Forgets the past: call it whenever an episode begins.
+
+        Args:
+            seed: of everything random while acting; the same seed and observations give the same
+                actions.
+        """
+        self._belief: Any = None
+        self._key = seeding.key(seed, "play")
+        self._step = 0
+
+    def act(
+        self, observation: UInt8[np.ndarray, "*environments 64 64 3"], explore: bool = False
+    ) -> Float32[np.ndarray, "*environments action"]:
+        """Returns the action for an observation, or the actions for a stack of them.
+
+        Args:
+            observation: as the environment of `make_env` gives it: 64x64 pixels, bytes.
+            explore: whether to add the exploration noise of data collection.
+
+        Returns:
+            Actions in [-1, 1], as that environment takes them.
+
+        Raises:
+            UsageError: the observation is of another shape or type, or of another number of
+                environments than before.
+        """
+        image = np.asarray(observation)
+        size = self.config.environment.size
+        single = image.ndim == 3
+        if image.shape[-3:] != (size, size, 3) or image.ndim > 4 or image.dtype != np.uint8:
+            raise UsageError(
+                f"the observation has shape {image.shape} and type {image.dtype}, expected uint8 "
+                f"images of shape ({size}, {size}, 3), or a stack of them: make the environment "
+                "with `make_env()` of this agent"
+            )
+        images = image[None] if single else image
+        if self._belief is None:
+            self._belief = self.agent.initial_belief(self.state, len(images))
+            self._count = len(images)
+        if len(images) != self._count:
+            raise UsageError(
+                f"got {len(images)} observations after {self._count}: call reset() when episodes "
+                "begin, and act for the same environments until then"
+            )
+        key = jax.random.fold_in(self._key, self._step)
+        self._belief, action, _ = compiled(self.agent)(
+            self.state, self._belief, images, key, explore=explore
+        )
+        self._step += 1
+        return np.asarray(action)[0] if single else np.asarray(action)
+
+    def make_env(self) -> gym.Env:
+        """Returns an environment of the task, as the agent saw it in training."""
+        return make(self.config.task, self.config.environment)
+
+
+def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
+    """Loads the last checkpoint of a run folder.
+
+    Args:
+        folder: the run folder that `armillary train` wrote.
+        renderer: a rendering back end to use in place of the run's.
+
+    Raises:
+        RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
+    """
+    run = Run(folder)
+    config = run.config
+    if renderer is not None:
+        environment = replace(config.environment, renderer=renderer)
+        config = replace(config, environment=environment)
+    if not checkpoint.exists(run.checkpoints):
+        raise RunError(
+            f"{str(folder)!r} has no checkpoint yet: let it train until its first episode is over"
+        )
+    meta = checkpoint.read_meta(run.checkpoints)
+    agent = make_agent(config, meta["action_size"])
+    init = partial(agent.init, seeding.key(config.seed, "init"))
+    state, counters = checkpoint.load(run.checkpoints, jax.eval_shape(init))
+    return Player(config, agent, state, counters)
