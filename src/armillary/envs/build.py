@@ -14,9 +14,9 @@ import gymnasium
 from gymnasium.wrappers import RepeatAction, TimeLimit
 
 from armillary.config import EnvironmentConfig
-from armillary.envs import catalogue
+from armillary.envs import catalogue, rendering
 from armillary.envs.pixels import Guard, NormalizedActions, Pixels
-from armillary.errors import EnvironmentFailure, UsageError, nearest
+from armillary.errors import EnvironmentFailure, RenderingError, UsageError, nearest
 
 TaskLike = str | gymnasium.Env | Callable[[], gymnasium.Env]
 
@@ -75,8 +75,12 @@ def _registered(task: str) -> gymnasium.Env:
     """Returns an environment of Gymnasium's registry, drawing itself if it can."""
     try:
         spec = gymnasium.spec(task)
+        if ".mujoco" in str(spec.entry_point):
+            rendering.choose_opengl()
         arguments: dict[str, Any] = {"render_mode": "rgb_array"} if _draws(spec) else {}
         return gymnasium.make(task, **arguments)
+    except RenderingError:
+        raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise UsageError(f"{task} needs a package that is not installed: {error}") from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:

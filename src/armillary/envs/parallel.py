@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -16,6 +18,14 @@ from armillary.config import EnvironmentConfig
 from armillary.envs import catalogue, rendering
 from armillary.envs.build import TaskLike, make
 from armillary.errors import EnvironmentFailure, UsageError
+
+_NEVER = AutoresetMode.DISABLED
+_DEATHS = (EOFError, BrokenPipeError, ConnectionResetError)
+"""What is raised where the other end of a pipe is gone."""
+_DIED = (
+    "the process of an environment died; set processes to False to see why (and a script that uses "
+    "processes needs `if __name__ == '__main__':`)"
+)
 
 
 def side_by_side(
@@ -48,19 +58,22 @@ def side_by_side(
     if isinstance(task, str) and task in catalogue.names():
         rendering.choose(config.renderer)  # once, here: the processes inherit it
     create = partial(_holding, task, config)
-    with _failures():
-        env: VectorEnv
-        if config.processes:
-            # Not forked: after an image has been drawn, a forked process hangs.
-            env = AsyncVectorEnv(
-                [create] * count, context="spawn", autoreset_mode=AutoresetMode.DISABLED
-            )
+    with _quiet_gymnasium():
+        if not config.processes:
+            envs: VectorEnv = SyncVectorEnv([create] * count, autoreset_mode=_NEVER)
         else:
-            env = SyncVectorEnv([create] * count, autoreset_mode=AutoresetMode.DISABLED)
-        return _SideBySide(env)
+            # Not forked: after an image has been drawn, a forked process hangs.
+            try:
+                envs = AsyncVectorEnv([create] * count, context="spawn", autoreset_mode=_NEVER)
+            except _DEATHS as error:
+                raise EnvironmentFailure(_DIED) from error
+    return _SideBySide(envs)
 
 
 def _holding(task: TaskLike, config: EnvironmentConfig) -> gymnasium.Env:
+    if multiprocessing.parent_process() is not None:
+        # Control-C reaches every process of the terminal; the first of them decides.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return _Hold(make(task, config))
 
 
@@ -97,7 +110,7 @@ class _SideBySide(VectorWrapper):
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[UInt8[np.ndarray, "count size size 3"], dict[str, Any]]:
-        with _failures():
+        with self._failures():
             return self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
 
     def step(
@@ -109,24 +122,30 @@ class _SideBySide(VectorWrapper):
         Bool[np.ndarray, " count"],
         dict[str, Any],
     ]:
-        with _failures():
+        with self._failures():
             observations, rewards, _, _, info = self.env.step(actions)
-        flags = [info.pop(name) for name in ("terminated", "truncated")]
+        terminated, truncated = (info.pop(name) for name in ("terminated", "truncated"))
         for name in ("_terminated", "_truncated"):
             info.pop(name)
-        return observations, rewards, flags[0], flags[1], info
+        return observations, rewards, terminated, truncated, info
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            with _quiet_gymnasium():
+                yield
+        except _DEATHS as error:
+            for process in cast(AsyncVectorEnv, self.env).processes:
+                process.terminate()
+            self.env.closed = True
+            raise EnvironmentFailure(_DIED) from error
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """Silences Gymnasium's report of a worker's traceback, and names a worker that died."""
+def _quiet_gymnasium() -> Iterator[None]:
+    """Silences Gymnasium's print of a worker's traceback: the error itself is raised anyway."""
     level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.ERROR + 1
     try:
         yield
-    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-        raise EnvironmentFailure(
-            "an environment's process died; set processes to False to see why it does (a script "
-            "that uses processes needs `if __name__ == '__main__':`)"
-        ) from error
     finally:
         gymnasium.logger.min_level = level

@@ -107,10 +107,7 @@ def choose(backend: str = "auto") -> str:
                     os.environ[_CHOSEN] = name
                     break
             else:
-                raise RenderingError(
-                    "no rendering back end works here: "
-                    + "; ".join(f"{t.backend}: {t.reason} ({t.advice})" for t in tried)
-                )
+                raise RenderingError("no rendering back end works here: " + _told(tried))
         return os.environ[_CHOSEN]
     if backend not in BACKENDS:
         raise UsageError(
@@ -153,6 +150,25 @@ def create(backend: str, model: mujoco.MjModel, camera: int = 0, size: int = 64)
         ) from error
 
 
+def choose_opengl() -> None:
+    """Sets MUJOCO_GL for an environment that draws with MuJoCo by itself, without a display.
+
+    Raises:
+        RenderingError: Neither EGL nor OSMesa works here.
+    """
+    if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY"):
+        return
+    tried = []
+    for name in ("egl", "osmesa"):
+        tried.append(_probe(name))
+        if tried[-1].works:
+            os.environ["MUJOCO_GL"] = name
+            return
+    raise RenderingError(
+        "this environment draws with OpenGL by itself, and none works here: " + _told(tried)
+    )
+
+
 @contextmanager
 def importing_mujoco(backend: str) -> Iterator[None]:
     """Lets MuJoCo and dm_control be imported where OpenGL is missing or broken.
@@ -174,6 +190,10 @@ def importing_mujoco(backend: str) -> Iterator[None]:
     finally:
         if wish is None:
             del os.environ["MUJOCO_GL"]
+
+
+def _told(tried: list[Probe]) -> str:
+    return "; ".join(f"{t.backend}: {t.reason} ({t.advice})" for t in tried)
 
 
 @cache

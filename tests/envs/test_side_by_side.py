@@ -1,0 +1,94 @@
+"""Several environments together against the same ones alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_envs import Counter, Dies, Raises, make_long_or_short
+
+from armillary.config import EnvironmentConfig
+from armillary.envs import make, side_by_side
+from armillary.errors import EnvironmentFailure, UsageError
+
+ACTIONS = np.zeros((2, 2), np.float32)
+
+
+def configuration(processes: bool) -> EnvironmentConfig:
+    return EnvironmentConfig(processes=processes, renderer="warp")
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_an_episode_that_is_over_holds(processes: bool) -> None:
+    env = side_by_side(make_long_or_short, configuration(processes), 2)
+    images, _ = env.reset(seed=[0, 1])
+    assert images.shape == (2, 64, 64, 3)
+    assert images.dtype == np.uint8
+    seen = [env.step(ACTIONS) for _ in range(9)]
+    np.testing.assert_array_equal(
+        [s[0][:, 0, 0, 0] for s in seen],
+        [[1, 1], [2, 2], [3, 3], [4, 4], [4, 5], [4, 6], [4, 7], [4, 7], [4, 7]],
+    )
+    np.testing.assert_array_equal(np.sum([s[1] for s in seen], axis=0), [10, 28])
+    np.testing.assert_array_equal(
+        [s[2] for s in seen],
+        [[False] * 2] * 3 + [[True, False]] * 3 + [[True, True]] * 3,
+    )
+    assert not np.any([s[3] for s in seen])
+    np.testing.assert_array_equal(seen[-1][4]["simulator_steps"], [4, 7])
+    # One starts again, the other goes on holding.
+    images, _ = env.reset(options={"reset_mask": np.array([True, False])})
+    np.testing.assert_array_equal(images[:, 0, 0, 0], [0, 7])
+    images, rewards, terminations, *_ = env.step(ACTIONS)
+    np.testing.assert_array_equal(images[:, 0, 0, 0], [1, 7])
+    np.testing.assert_array_equal(rewards, [1, 0])
+    np.testing.assert_array_equal(terminations, [False, True])
+    env.close()
+
+
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_same_as_alone(processes: bool) -> None:
+    env = side_by_side("reacher-easy", configuration(processes), 2)
+    alone = [make("reacher-easy", configuration(False)) for _ in range(2)]
+    images, _ = env.reset(seed=[3, 4])
+    expected = [e.reset(seed=seed)[0] for e, seed in zip(alone, (3, 4), strict=True)]
+    np.testing.assert_array_equal(images, expected)
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        actions = generator.uniform(-1, 1, (2, 2)).astype(np.float32)
+        images, rewards, *_ = env.step(actions)
+        steps = [e.step(a) for e, a in zip(alone, actions, strict=True)]
+        np.testing.assert_array_equal(images, [s[0] for s in steps])
+        np.testing.assert_array_equal(rewards, [s[1] for s in steps])
+    env.close()
+
+
+@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.filterwarnings("error")
+def test_an_error_arrives_as_itself(processes: bool) -> None:
+    env = side_by_side(Raises, configuration(processes), 2)
+    env.reset(seed=0)
+    env.step(ACTIONS)
+    env.step(ACTIONS)
+    with pytest.raises(EnvironmentFailure, match=r"^Raises raised Local at step 3: 100% broken$"):
+        env.step(ACTIONS)
+    env.close()
+
+
+def test_a_process_that_dies_is_not_waited_for() -> None:
+    env = side_by_side(Dies, configuration(processes=True), 2)
+    env.reset(seed=0)
+    env.step(ACTIONS)
+    env.step(ACTIONS)
+    with pytest.raises(EnvironmentFailure, match="process of an environment died"):
+        env.step(ACTIONS)
+    env.close()
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(UsageError, match="count is 0"):
+        side_by_side(Counter, count=0)
+    with pytest.raises(UsageError, match="cannot run several times"):
+        side_by_side(Counter(), count=2)
+    assert side_by_side(Counter(), count=1).num_envs == 1
+    with pytest.raises(UsageError, match="Did you mean"):
+        side_by_side("cheetah-runn", EnvironmentConfig(), 2)

@@ -1,0 +1,98 @@
+"""Tiny environments, each odd in one way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, Space
+
+
+class Counter(gymnasium.Env):
+    """Observes an image filled with the number of its steps; the reward is the step's number."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (16, 16, 3),
+        dtype: Any = np.uint8,
+        high: float = 255,
+        actions: Space | None = None,
+        end: int = 10,
+        truncates: bool = False,
+        key: str | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        box = Box(0, high, shape, dtype)
+        self.observation_space = box if key is None else Dict({"speed": Box(0, 1, (2,)), key: box})
+        self.action_space = actions if actions is not None else Box(-1, 1, (2,))
+        self.render_mode = render_mode
+        self.end, self.truncates, self.key, self.box = end, truncates, key, box
+        self.steps, self.actions = 0, []
+
+    def observe(self) -> Any:
+        image = np.full(self.box.shape, self.steps, self.box.dtype)
+        return image if self.key is None else {"speed": np.zeros(2, np.float32), self.key: image}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observe(), {}
+
+    def step(self, action: Any) -> Any:
+        self.actions.append(action)
+        self.steps += 1
+        over = self.steps >= self.end
+        ends = (False, over) if self.truncates else (over, False)
+        return self.observe(), float(self.steps), *ends, {}
+
+    def render(self) -> Any:
+        return np.full((32, 48, 3), 100 + self.steps, np.uint8)
+
+
+class Raises(Counter):
+    """Raises an error that cannot be pickled at its third step."""
+
+    def step(self, action: Any) -> Any:
+        if self.steps == 2:
+
+            class Local(Exception):
+                pass
+
+            raise Local("100% broken")
+        return super().step(action)
+
+
+class Dies(Counter):
+    """Ends its process at its third step."""
+
+    def step(self, action: Any) -> Any:
+        if self.steps == 2:
+            import os
+
+            os._exit(3)
+        return super().step(action)
+
+
+def make_counter(render_mode: str | None = None) -> Counter:
+    """A factory, as a user writes one."""
+    return Counter(render_mode=render_mode)
+
+
+def make_long_or_short() -> Counter:
+    """Episodes of 4 or 7 steps, as the seed wants it."""
+    env = Counter()
+    reset = env.reset
+
+    def seeded(*, seed: int | None = None, options: Any = None) -> Any:
+        env.end = 4 if seed == 0 else 7
+        return reset(seed=seed)
+
+    env.reset = seeded  # type: ignore[method-assign]
+    return env
+
+
+not_an_environment = dict
+discrete = Discrete(3)
