@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Protocol
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt8
@@ -12,7 +13,7 @@ from armillary.config import Config
 from armillary.replay.sampler import Batch
 
 
-class Actor(Protocol):
+class Actor(Hashable, Protocol):
     """Anything that acts: pure functions over a state and a belief, both PyTrees."""
 
     @property

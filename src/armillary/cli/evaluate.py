@@ -79,16 +79,16 @@ def run(argv: list[str]) -> int:
         result = {"task": task, **facts, "seed": arguments.seed, **scores.as_dict()}
         print(json.dumps(result))
     else:
-        name = arguments.run or arguments.agent
-        print(f"{name} on {task}: {scores}, mean ± standard deviation")
+        who = arguments.run or arguments.agent
+        print(f"{who} on {task}: {scores}, mean ± standard deviation")
         print("scores: " + ", ".join(f"{score:.1f}" for score in scores.scores))
     return 0
 
 
 def _trained(arguments: Arguments) -> tuple[Any, Any, str, EnvironmentConfig, dict[str, Any]]:
-    for name in ("task", "action_repeat"):
-        if getattr(arguments, name) is not None:
-            raise UsageError(f"--{name.replace('_', '-')} belongs to the run: leave it out")
+    for option in ("task", "action_repeat"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option.replace('_', '-')} belongs to the run: leave it out")
     from armillary.training.player import load
 
     player = load(arguments.run, renderer=arguments.renderer)  # type: ignore[arg-type]

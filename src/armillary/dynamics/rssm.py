@@ -29,6 +29,7 @@ class RSSM(Dynamics):
     posterior: Stack
     stochastic_size: int = eqx.field(static=True)
     deterministic_size: int = eqx.field(static=True)
+    feature_size: int = eqx.field(static=True)
     min_std: float = eqx.field(static=True)
 
     def __init__(
@@ -47,12 +48,8 @@ class RSSM(Dynamics):
         self.posterior = Stack([h + embedding_size, hidden, 2 * s], act, key=keys[3])
         self.stochastic_size = s
         self.deterministic_size = h
+        self.feature_size = s + h
         self.min_std = config.min_std
-
-    @property
-    def feature_size(self) -> int:  # type: ignore[override]
-        """Size of `features`."""
-        return self.stochastic_size + self.deterministic_size
 
     def initial(self, *batch: int) -> LatentState:
         """Returns zeros (with a standard deviation of one, never used)."""

@@ -198,9 +198,12 @@ def _told(tried: list[Probe]) -> str:
 
 @cache
 def _probe(backend: str) -> Probe:
+    # Not what this process has imported decides, but what a new one can.
+    clean = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"from {__name__} import _trial; _trial({backend!r})"],
+            env=clean,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
@@ -247,14 +250,13 @@ def _trial(backend: str) -> None:
 
 
 def _reason(error: BaseException | None, backend: str = "") -> str:
-    """Returns the cause in a few words: what a missing library looks like is no help to anyone."""
+    """Returns the cause in a few words: how a missing library shows itself is no help to anyone."""
     library = {"egl": "EGL", "osmesa": "OSMesa"}.get(backend)
-    if library and not ctypes.util.find_library(library):
-        return f"the library lib{library} was not found"
-    if library and not ctypes.util.find_library("GL"):
-        return "the library libGL was not found"
-    if library and isinstance(error, AttributeError):  # PyOpenGL's way of saying so
-        return f"the library lib{library} could not be loaded"
-    text = " ".join(str(error).split()) or "no reason given"
-    text = text.split(". ")[0]
-    return text if isinstance(error, ImportError) else f"{type(error).__name__}: {text[:200]}"
+    if library and isinstance(error, AttributeError):  # PyOpenGL found no function
+        found = ctypes.util.find_library(library)
+        return f"the library lib{library} {'could not be loaded' if found else 'was not found'}"
+    text = " ".join(str(error).split())
+    if "PYOPENGL_PLATFORM" in text:
+        return "another OpenGL back end is already in use in this process"
+    text = text.split(". ")[0][:200] or "no reason given"
+    return text if isinstance(error, ImportError) else f"{type(error).__name__}: {text}"

@@ -44,7 +44,7 @@ def convolution(
     Raises:
         UsageError: the channels do not match, or the kernel is larger than the image.
     """
-    _check(x, kernel, stride)
+    _check(x, kernel, stride, 2)
     if x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]:
         raise UsageError(
             f"a kernel of {kernel.shape[0]}x{kernel.shape[1]} does not fit an image of "
@@ -59,35 +59,35 @@ def convolution(
 
 def transposed_convolution(
     x: Float[Array, "channels_in height width batch"],
-    kernel: Float[Array, "rows columns channels_in channels_out"],
+    kernel: Float[Array, "rows columns channels_out channels_in"],
     stride: int = 2,
     *,
     method: Method | None = None,
 ) -> Float[Array, "channels_out height_out width_out batch"]:
-    """Adds `x[:, i, j] kernel[a, b]` to the output at (stride i + a, stride j + b).
+    """Adds `kernel[a, b] @ x[:, i, j]` to the output at (stride i + a, stride j + b).
 
     Without padding: `out = (in - 1) * stride + rows`. It is the adjoint of `convolution` with the
-    kernel's channels exchanged.
+    same kernel.
 
     Args:
         x: the images.
-        kernel: the weights.
+        kernel: the weights, the channels of the output first (as in TensorFlow).
         stride: spacing of the input's pixels in the output.
         method: as in `convolution`.
 
     Raises:
         UsageError: the channels do not match.
     """
-    _check(x, kernel, stride)
+    _check(x, kernel, stride, 3)
     if _method(method) == "lax":
         rows, columns = kernel.shape[:2]
         return lax.conv_general_dilated(
             x,
-            kernel[::-1, ::-1],
+            kernel[::-1, ::-1],  # not flipped by XLA, and it gathers where this scatters
             (1, 1),
             ((rows - 1, rows - 1), (columns - 1, columns - 1)),
             lhs_dilation=(stride, stride),
-            dimension_numbers=("CHWN", "HWIO", "CHWN"),
+            dimension_numbers=("CHWN", "HWOI", "CHWN"),
         )
     return _transposed_convolution(x, kernel, stride)
 
@@ -96,11 +96,12 @@ def _method(method: Method | None) -> Method:
     return method or ("patches" if jax.default_backend() == "cpu" else "lax")
 
 
-def _check(x: Array, kernel: Array, stride: int) -> None:
-    if x.ndim != 4 or kernel.ndim != 4 or x.shape[0] != kernel.shape[2]:
+def _check(x: Array, kernel: Array, stride: int, axis: int) -> None:
+    if x.ndim != 4 or kernel.ndim != 4 or x.shape[0] != kernel.shape[axis]:
         raise UsageError(
             f"images of shape {x.shape} and a kernel of shape {kernel.shape} do not match: "
-            "expected (channels, height, width, batch) and (rows, columns, channels, channels_out)"
+            f"expected (channels, height, width, batch) and the same channels in axis {axis} of "
+            "the kernel"
         )
     if stride < 1:
         raise UsageError(f"stride is {stride}, but it must be at least 1")
@@ -112,21 +113,18 @@ def _check(x: Array, kernel: Array, stride: int) -> None:
 def extract(
     x: Float[Array, "channels height width batch"], rows: int, columns: int, stride: int
 ) -> Float[Array, "rows columns channels height_out width_out batch"]:
-    """Returns the patch elements (a, b): `x[:, a::stride, b::stride]`, cut to the same size."""
-    channels, height, width, batch = x.shape
-    h, w = (height - rows) // stride + 1, (width - columns) // stride + 1
-    return jnp.stack(
-        [
-            lax.slice(
-                x,
-                (0, a, b, 0),
-                (channels, a + (h - 1) * stride + 1, b + (w - 1) * stride + 1, batch),
-                (1, stride, stride, 1),
-            )
-            for a in range(rows)
-            for b in range(columns)
-        ]
-    ).reshape(rows, columns, channels, h, w, batch)
+    """Returns the patch elements (a, b): `x[:, a::stride, b::stride]`, cut to the same size.
+
+    First along the width, then along the height: XLA joins few arrays much faster than many.
+    """
+    h, w = (x.shape[1] - rows) // stride + 1, (x.shape[2] - columns) // stride + 1
+    strips = _shifted(x, 2, columns, w, stride)
+    return _shifted(lax.optimization_barrier(strips), 2, rows, h, stride)
+
+
+def _shifted(x: Array, axis: int, taps: int, count: int, stride: int) -> Array:
+    last = (count - 1) * stride + 1
+    return jnp.stack([lax.slice_in_dim(x, a, a + last, stride, axis) for a in range(taps)])
 
 
 def overlap_add(
@@ -134,23 +132,24 @@ def overlap_add(
 ) -> Float[Array, "channels height width batch"]:
     """The adjoint of `extract`: sums patch elements where they came from.
 
-    The output's pixels (p, q) modulo the stride are sums of shifted patch elements
-    (p + stride i, q + stride j), one sum for each (p, q), interleaved at the end.
+    Element (stride i + p, stride j + q) falls on the pixels (p, q) modulo the stride, i and j steps
+    further on. For all (p, q) at once, it is a sum of shifted arrays, interleaved at the end.
     """
     rows, columns, channels, h, w, batch = patches.shape
+    down, right = -(-rows // stride), -(-columns // stride)
     tall, wide = -(-height // stride), -(-width // stride)
-    phases = []
-    for p in range(stride):
-        for q in range(stride):
-            total = jnp.zeros((channels, tall, wide, batch), patches.dtype)
-            for i, a in enumerate(range(p, rows, stride)):
-                for j, b in enumerate(range(q, columns, stride)):
-                    total += jnp.pad(
-                        patches[a, b], ((0, 0), (i, tall - h - i), (j, wide - w - j), (0, 0))
-                    )
-            phases.append(total)
-    stacked = jnp.stack(phases).reshape(stride, stride, channels, tall, wide, batch)
-    pixels = stacked.transpose(2, 3, 0, 4, 1, 5)
+    spare = ((0, down * stride - rows), (0, right * stride - columns))
+    taps = jnp.pad(patches, (*spare, *((0, 0),) * 4))
+    taps = taps.reshape(down, stride, right, stride, channels, h, w, batch)
+    total = sum(
+        jnp.pad(
+            taps[i, :, j],
+            (*((0, 0),) * 3, (i, tall - h - i), (j, wide - w - j), (0, 0)),
+        )
+        for i in range(down)
+        for j in range(right)
+    )
+    pixels = lax.optimization_barrier(total).transpose(2, 3, 0, 4, 1, 5)
     return pixels.reshape(channels, tall * stride, wide * stride, batch)[:, :height, :width]
 
 
@@ -203,10 +202,9 @@ _convolution.defvjp(_convolution_forward, _convolution_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _transposed_convolution(x: Array, kernel: Array, stride: int) -> Array:
-    rows, columns, channels_in, channels_out = kernel.shape
+    rows, columns, channels_out, channels_in = kernel.shape
     _, h, w, batch = x.shape
-    weights = kernel.transpose(0, 1, 3, 2).reshape(-1, channels_in)
-    product = weights @ x.reshape(channels_in, -1)
+    product = kernel.reshape(-1, channels_in) @ x.reshape(channels_in, -1)
     return overlap_add(
         product.reshape(rows, columns, channels_out, h, w, batch),
         (h - 1) * stride + rows,
@@ -223,14 +221,11 @@ def _transposed_backward(
     stride: int, residuals: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
-    rows, columns, channels_in, channels_out = kernel.shape
+    rows, columns, _, channels_in = kernel.shape
     patches = _matrix(extract(gradient, rows, columns, stride))
-    weights = kernel.transpose(0, 1, 3, 2).reshape(-1, channels_in)
-    to_x = lax.dot_general(weights, patches, (((0,), (0,)), ((), ()))).reshape(x.shape)
-    to_weights = lax.dot_general(
-        patches, x.reshape(channels_in, -1), (((1,), (1,)), ((), ()))
-    ).reshape(rows, columns, channels_out, channels_in)
-    return to_x, to_weights.transpose(0, 1, 3, 2)
+    to_x = lax.dot_general(kernel.reshape(-1, channels_in), patches, (((0,), (0,)), ((), ())))
+    to_kernel = lax.dot_general(patches, x.reshape(channels_in, -1), (((1,), (1,)), ((), ())))
+    return to_x.reshape(x.shape), to_kernel.reshape(kernel.shape)
 
 
 _transposed_convolution.defvjp(_transposed_forward, _transposed_backward)

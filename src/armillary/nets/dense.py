@@ -28,8 +28,14 @@ class Dense(eqx.Module):
             (_glorot(key, (outputs, inputs)), jnp.zeros(outputs)),
         )
 
+    @property
+    def bias(self) -> Float[Array, " outputs"]:
+        """The bias, which this layer always has."""
+        assert self.linear.bias is not None
+        return self.linear.bias
+
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        return x @ self.linear.weight.T + self.linear.bias
+        return x @ self.linear.weight.T + self.bias
 
 
 class Stack(eqx.Module):

@@ -5,7 +5,7 @@ Inside, images are (channels, height, width, batch), see `armillary.nets.conv`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import equinox as eqx
@@ -16,11 +16,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
 
 from armillary.errors import UsageError
 from armillary.nets.conv import convolution, transposed_convolution
+from armillary.nets.pieces import kept
 
 SIZE = 64
 """Height and width in pixels of the images of these networks."""
-
-_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "elu": jax.nn.elu}
 
 
 def preprocess(
@@ -90,7 +89,8 @@ class Encoder(eqx.Module):
             key: for the initial kernels.
         """
         channels = (3, depth, 2 * depth, 4 * depth, 8 * depth)
-        self.kernels = _kernels(channels, (4, 4, 4, 4), key)
+        shapes = zip((4, 4, 4, 4), (4, 4, 4, 4), channels[:-1], channels[1:], strict=True)
+        self.kernels = _glorot(list(shapes), key)
         self.biases = [jnp.zeros(n) for n in channels[1:]]
         self.activation = activation
 
@@ -108,8 +108,7 @@ class Encoder(eqx.Module):
         _check(images)
         x = images
         for kernel, bias in zip(self.kernels, self.biases, strict=True):
-            x = convolution(x, kernel) + bias[:, None, None, None]
-            x = _ACTIVATIONS[self.activation](x)
+            x = _activate(convolution(x, kernel) + bias[:, None, None, None], self.activation)
         return x.reshape(-1, x.shape[-1]).T
 
 
@@ -122,7 +121,7 @@ class Decoder(eqx.Module):
 
     weight: Float[Array, "features hidden"]
     bias: Float[Array, " hidden"]
-    kernels: list[Float[Array, "rows columns channels_in channels_out"]]
+    kernels: list[Float[Array, "rows columns channels_out channels_in"]]
     biases: list[Float[Array, " channels"]]
     activation: Literal["relu", "elu"] = eqx.field(static=True)
 
@@ -146,27 +145,63 @@ class Decoder(eqx.Module):
         channels = (32 * depth, 4 * depth, 2 * depth, depth, 3)
         self.weight = jax.nn.initializers.glorot_uniform()(first, (feature_size, channels[0]))
         self.bias = jnp.zeros(channels[0])
-        self.kernels = _kernels(channels, (5, 5, 6, 6), rest)
+        shapes = zip((5, 5, 6, 6), (5, 5, 6, 6), channels[1:], channels[:-1], strict=True)
+        self.kernels = _glorot(list(shapes), rest)
         self.biases = [jnp.zeros(n) for n in channels[1:]]
         self.activation = activation
 
     def __call__(self, features: Float[Array, "batch features"]) -> Float[Array, "3 64 64 batch"]:
         """Returns the mean images, centred as `preprocess` gives them."""
-        hidden = self.weight.T @ features.T + self.bias[:, None]
-        x = hidden[:, None, None, :]
-        for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            if index:
-                x = _ACTIVATIONS[self.activation](x)
-            x = transposed_convolution(x, kernel) + bias[:, None, None, None]
+        return self.render(self.project(features))
+
+    def project(self, features: Float[Array, "batch features"]) -> Float[Array, "batch hidden"]:
+        """The linear layer and the first transposed convolution, before its non-linearity.
+
+        They hold nearly all parameters and no large arrays, so it pays to do them for a whole
+        batch at once, and only `render` in pieces.
+        """
+        x = self.weight.T @ features.T + self.bias[:, None]
+        x = _deconvolve(x[:, None, None, :], self.kernels[0], self.biases[0])
+        return x.reshape(-1, x.shape[-1]).T
+
+    def render(self, hidden: Float[Array, "batch hidden"]) -> Float[Array, "3 64 64 batch"]:
+        """The other three transposed convolutions, on what `project` returns."""
+        size = self.kernels[0].shape[0]
+        x = hidden.T.reshape(-1, size, size, hidden.shape[0])
+        for kernel, bias in zip(self.kernels[1:], self.biases[1:], strict=True):
+            x = _deconvolve(_activate(x, self.activation), kernel, bias)
         return x
 
 
-def _kernels(channels: tuple[int, ...], sizes: tuple[int, ...], key: PRNGKeyArray) -> list[Array]:
-    """Glorot uniform kernels; the fans of Keras count the receptive field."""
+def _deconvolve(x: Array, kernel: Array, bias: Array) -> Array:
+    return transposed_convolution(x, kernel) + bias[:, None, None, None]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _activate(x: Array, activation: Literal["relu", "elu"]) -> Array:
+    """The non-linearity. Its derivative is taken from its output, so that this is all that has to
+    be kept of a layer."""
+    return jax.nn.relu(x) if activation == "relu" else jax.nn.elu(x)
+
+
+def _activate_forward(x: Array, activation: Literal["relu", "elu"]) -> tuple[Array, Array]:
+    y = kept(_activate(x, activation))
+    return y, y
+
+
+def _activate_backward(
+    activation: Literal["relu", "elu"], y: Array, gradient: Array
+) -> tuple[Array]:
+    return (gradient * jnp.where(y > 0, 1, 0 if activation == "relu" else y + 1),)
+
+
+_activate.defvjp(_activate_forward, _activate_backward)
+
+
+def _glorot(shapes: list[tuple[int, int, int, int]], key: PRNGKeyArray) -> list[Array]:
+    """Glorot uniform kernels; the fans count the receptive field, as in Keras."""
     glorot = jax.nn.initializers.glorot_uniform()
-    keys = jax.random.split(key, len(sizes))
-    shapes = zip(sizes, sizes, channels[:-1], channels[1:], strict=False)
-    return [glorot(k, shape) for k, shape in zip(keys, shapes, strict=True)]
+    return [glorot(k, s) for k, s in zip(jax.random.split(key, len(shapes)), shapes, strict=True)]
 
 
 def _check(images: Array) -> None:

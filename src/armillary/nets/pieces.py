@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from armillary.errors import UsageError
@@ -22,6 +23,14 @@ CPU_PIECE = 128
 """Images in a piece on a CPU, about (`benchmarks/convolutions.py`)."""
 
 Parameters = TypeVar("Parameters")
+
+
+_KEPT = "kept"
+
+
+def kept(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Marks an array that `in_pieces` keeps for the derivative instead of computing it again."""
+    return checkpoint_name(x, _KEPT)
 
 
 def piece_size(count: int, wished: int | None = None) -> int:
@@ -55,7 +64,8 @@ def in_pieces(
 ) -> PyTree:
     """Maps `function` over pieces of the leading axis and concatenates what it returns.
 
-    Each piece is computed again when it is differentiated, so only the inputs and outputs are kept.
+    Each piece is computed again when it is differentiated; only the inputs, the outputs and what is
+    marked with `kept` stay in memory.
 
     Args:
         function: from a piece of the inputs and the piece's key to arrays with the piece's leading
@@ -65,9 +75,10 @@ def in_pieces(
         key: piece `i` gets `fold_in(key, i)`, so two calls with the same key and number of items
             draw the same noise for the same item. None: each piece gets None.
     """
-    return _scan(jax.checkpoint(function), lambda _, outputs: (None, outputs), inputs, piece, key)[
-        1
-    ]
+    again = jax.checkpoint(
+        function, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(_KEPT)
+    )
+    return _scan(again, lambda _, outputs: (None, outputs), inputs, piece, key)[1]
 
 
 def sum_in_pieces(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from armillary.config import ObjectiveConfig
@@ -30,9 +31,9 @@ def reconstruction_loss(
     """
     noise_key, state_key, offset_key = jax.random.split(key, 3)
     batch, time = chunks.reward.shape
-    images = preprocess(chunks.image, config.bits, noise_key)
+    images = preprocess(jnp.asarray(chunks.image), config.bits, noise_key)
 
-    def encode(images: Array, _: None) -> Float[Array, "n embedding"]:
+    def encode(images: Array, _: Array | None) -> Float[Array, "n embedding"]:
         return model.encoder(batch_last(images))
 
     embeddings = in_pieces(encode, images.reshape(batch * time, *images.shape[2:]))
@@ -60,12 +61,12 @@ def reconstruction_loss(
     return loss, metrics
 
 
-def _image_loss(decoder: Decoder, inputs: tuple[Array, Array], _: None) -> Float[Array, ""]:
+def _image_loss(decoder: Decoder, inputs: tuple[Array, Array], _: Array | None) -> Float[Array, ""]:
     images, features = inputs
     return 0.5 * jnp.sum((decoder(features) - batch_last(images)) ** 2)
 
 
-def _swap(x: Float[Array, "a b *rest"]) -> Float[Array, "b a *rest"]:
+def _swap(x: Float[Array | np.ndarray, "a b *rest"]) -> Float[Array, "b a *rest"]:
     return jnp.swapaxes(x, 0, 1)
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Array, Float32, Int64, UInt8
 
 from armillary.errors import UsageError
 from armillary.replay.episodes import EpisodeStore
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 class Batch(NamedTuple):
     """B chunks of L consecutive rows. `action[:, t]` leads to `image[:, t]`, see `Episode`."""
 
-    image: UInt8[np.ndarray, "batch length height width 3"]
-    action: Float32[np.ndarray, "batch length dims"]
-    reward: Float32[np.ndarray, "batch length"]
+    image: UInt8[np.ndarray | Array, "batch length height width 3"]
+    action: Float32[np.ndarray | Array, "batch length dims"]
+    reward: Float32[np.ndarray | Array, "batch length"]
 
 
 class ChunkSampler:

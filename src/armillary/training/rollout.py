@@ -48,7 +48,7 @@ def rollout(
     """
     count = envs.num_envs
     act = compiled(actor)
-    observation, _ = envs.reset(seed=list(seeds))
+    observation, _ = envs.reset(seed=list(seeds))  # type: ignore[arg-type]
     belief = actor.initial_belief(state, count)
     records = [_Record(image, actor.action_size) for image in observation]
     running = np.ones(count, bool)

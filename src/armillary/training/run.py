@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import armillary
-from armillary.config import Config, differences, from_dict, to_dict
+from armillary.config import Backend, Config, differences, from_dict, to_dict
 from armillary.envs.catalogue import names
 from armillary.envs.rendering import choose
 from armillary.errors import RunError, StorageError, UsageError
@@ -114,7 +115,7 @@ class Run:
     def _with_renderer(self, config: Config) -> Config:
         if config.environment.renderer != "auto" or config.task not in names():
             return config
-        renderer = self.config.environment.renderer if self.exists else choose("auto")
+        renderer = self.config.environment.renderer if self.exists else cast(Backend, choose())
         return replace(config, environment=replace(config.environment, renderer=renderer))
 
     def _foreign(self) -> Iterator[Path]:

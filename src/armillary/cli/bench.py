@@ -1,0 +1,149 @@
+"""`armillary bench`: what an agent costs on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+from armillary.config import (
+    Backend,
+    Config,
+    ModelConfig,
+    PlannerConfig,
+    preset,
+)
+from armillary.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure an update, a plan, rendering and the simulator on this machine.
+
+    Rates stand beside the machine's own rate of matrix products, measured in the same run. Let
+    nothing else run meanwhile; `taskset -c 0,1` in front limits it to two cores.
+    """
+
+    preset: str = "paper"
+    """The agent: small or paper."""
+    task: str | None = None
+    """The task. Default: the preset's."""
+    repeats: int = 5
+    """Repetitions of an update; the shorter things are repeated more often."""
+    renderer: Backend = "auto"
+    """Rendering back end. auto: the first that works."""
+    every_renderer: bool = False
+    """Measure every rendering back end that works here."""
+    json: bool = False
+    """Print one JSON object, and nothing else, on standard output."""
+    quick: bool = False
+    """A tiny agent, once: to see that everything works. The numbers mean nothing."""
+
+
+def run(argv: list[str]) -> int:
+    """Measures and prints the table."""
+    arguments = tyro.cli(Arguments, args=argv, prog="armillary bench")
+    if arguments.repeats < 1:
+        raise UsageError(f"repeats is {arguments.repeats}, but it must be at least 1")
+    config = _config(arguments)
+    from armillary.studies.bench import measure
+
+    report = measure(
+        config,
+        repeats=1 if arguments.quick else arguments.repeats,
+        every_renderer=arguments.every_renderer,
+        sizes=(256,) if arguments.quick else None,
+        say=lambda text: print(f"measuring: {text}", file=sys.stderr, flush=True),
+    )
+    print(json.dumps(report) if arguments.json else table(report, config))
+    return 0
+
+
+def _config(arguments: Arguments) -> Config:
+    config = preset(arguments.preset)
+    environment = dataclasses.replace(config.environment, renderer=arguments.renderer)
+    config = dataclasses.replace(
+        config, task=arguments.task or config.task, environment=environment
+    )
+    if not arguments.quick:
+        return config
+    return dataclasses.replace(
+        config,
+        model=ModelConfig(stochastic=4, deterministic=8, hidden=8, depth=2),
+        planner=PlannerConfig(horizon=3, iterations=2, candidates=10, elites=2),
+        training=dataclasses.replace(
+            config.training, batch_size=2, chunk_length=config.objective.image_steps or 4
+        ),
+    )
+
+
+def table(report: dict[str, Any], config: Config) -> str:
+    """Returns the report for people."""
+    of, training, planner = report["machine"], config.training, config.planner
+    cores = f"{of['cores']:g} of {of['cores_of_machine']} cores"
+    processor = f"{of['processor'] or 'unknown processor'}, {cores}"
+    device = processor if of["platform"] == "cpu" else f"{of['device']} ({processor})"
+    rows = [
+        f"armillary {of['armillary']}, jax {of['jax']}, {device}",
+        f"preset {report['preset']}, {report['task']}: {report['action_size']} actions, "
+        f"action repeat {report['action_repeat']}",
+        "",
+        f"{'':<34}{'best':>11}{'median':>11}{'rate':>18}{'of matrix rate':>16}",
+    ]
+    for name, rate in report["matrix_gflop_per_second"].items():
+        rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
+    work = {
+        "update": f"B={training.batch_size}, L={training.chunk_length}",
+        "plan": f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}",
+    }
+    for name, size in work.items():
+        timing = report[name]
+        label = f"{name} ({size}), {timing['gflop']:,.1f} GFLOP"
+        fraction = f"{100 * timing['fraction_of_matrix_rate']:.0f}%"
+        rows.append(_row(label, timing, f"{timing['gflop_per_second']:,.0f} GFLOP/s", fraction))
+    if "batch_to_device" in report:
+        rows.append(_row("batch to the device", report["batch_to_device"]))
+    for name, timing in report["rendering"].items():
+        rows.append(_row(f"image, {name}", timing, f"{timing['per_second']:,.0f} frames/s"))
+    step = report["environment_step"]
+    label = f"environment step, {report['action_repeat']} of the simulator"
+    label += " and an image" if step["with_image"] else ""
+    rows.append(_row(label, step, f"{step['simulator_steps_per_second']:,.0f} steps/s"))
+    rows += [
+        f"renderer {name} does not work here: {reason}"
+        for name, reason in report["renderers_that_do_not_work"].items()
+    ]
+    episode = report["episode"]
+    rows += ["", "An episode of training costs, by the median times:"]
+    for name, part in episode["parts"].items():
+        rows.append(
+            f"  {part['count']:>5} {name:<12}{part['seconds']:>10.1f} s{part['percent']:>7.1f}%"
+        )
+    rows += [
+        f"  {'together':<18}{episode['seconds']:>10.1f} s, so {episode['episodes']} episodes take "
+        f"{episode['run_hours']:.1f} hours",
+        "",
+        f"Peak memory {report['peak_memory_bytes'] / 2**30:.2f} GiB"
+        + _device_memory(report.get("peak_device_memory_bytes")),
+    ]
+    return "\n".join(rows)
+
+
+def _row(
+    label: str, timing: dict[str, Any] | None = None, rate: str = "", fraction: str = ""
+) -> str:
+    times = [_seconds(timing[key]) for key in ("best_seconds", "median_seconds")] if timing else []
+    best, median = times or ("", "")
+    return f"{label:<34}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f} s" if value >= 1 else f"{1e3 * value:.3f} ms"
+
+
+def _device_memory(size: int | None) -> str:
+    return "" if size is None else f", on the device {size / 2**30:.2f} GiB"

@@ -1,0 +1,53 @@
+"""Settings so small that a whole run takes seconds."""
+
+from __future__ import annotations
+
+from armillary.config import (
+    CollectionConfig,
+    Config,
+    EvaluationConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    PlannerConfig,
+    TrainingConfig,
+)
+
+TINY = Config(
+    task="toys:short",
+    preset="small",
+    episodes=4,
+    model=ModelConfig(stochastic=4, deterministic=16, hidden=16, depth=2),
+    objective=ObjectiveConfig(reward_scale=100.0, image_steps=2),
+    planner=PlannerConfig(horizon=4, iterations=2, candidates=20, elites=5),
+    training=TrainingConfig(collect_interval=6, batch_size=4, chunk_length=8),
+    collection=CollectionConfig(seed_episodes=2),
+    evaluation=EvaluationConfig(every=1, episodes=2, final_episodes=2),
+)
+"""A run that shows the plumbing; it learns nothing."""
+
+LEARNING = Config(
+    task="toys:point",
+    preset="small",
+    episodes=14,
+    model=ModelConfig(stochastic=8, deterministic=32, hidden=32, depth=8),
+    objective=ObjectiveConfig(reward_scale=100.0, free_nats=1.0, image_steps=5),
+    optimizer=OptimizerConfig(learning_rate=3e-3),
+    planner=PlannerConfig(horizon=6, iterations=4, candidates=100, elites=10),
+    training=TrainingConfig(collect_interval=50, batch_size=16, chunk_length=10),
+    collection=CollectionConfig(seed_episodes=10),
+    evaluation=EvaluationConfig(every=100, episodes=10, final_episodes=10),
+)
+"""A run that learns to steer `toys.Point` in 250 updates."""
+
+
+def options(config: Config) -> list[str]:
+    """Returns the command line's options that make this configuration."""
+    from armillary.config import differences, preset
+
+    changed = differences(preset(config.preset), config)
+    return [
+        text
+        for name, (_, value) in changed.items()
+        for text in (f"--{name.replace('_', '-')}", str(value))
+    ]

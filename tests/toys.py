@@ -1,0 +1,113 @@
+"""Fast pixel environments for the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+class Point(gym.Env):
+    """A soft light that the action moves; it is paid for being near a place off the centre.
+
+    30 steps; uniform random actions earn about 3, the best play about 26. The bounds of the actions
+    are not -1 and 1, and the two axes differ.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
+    observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    action_space = gym.spaces.Box(np.array([-2.0, -3.0]), np.array([2.0, 3.0]), dtype=np.float64)
+    target = np.array([0.5, -0.4])
+
+    def __init__(self, steps: int = 30, fail_at: int | None = None) -> None:
+        self.steps, self.fail_at = steps, fail_at
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.position = self.np_random.uniform(-0.9, 0.9, 2)
+        self.time = 0
+        return self._draw(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        if self.time == self.fail_at:
+            raise RuntimeError("the toy broke on purpose")
+        move = 0.25 * np.asarray(action) / np.array([2.0, 3.0])
+        self.position = np.clip(self.position + move, -1, 1)
+        distance = np.linalg.norm(self.position - self.target)
+        reward = float(np.exp(-((distance / 0.3) ** 2)))
+        return self._draw(), reward, False, self.time >= self.steps, {}
+
+    def _draw(self) -> np.ndarray:
+        x, y = 32 + 24 * self.position
+        rows, columns = np.mgrid[:64, :64]
+        light = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 9.0**2))
+        image = (light[..., None] * (250, 200, 60)).astype(np.uint8)
+        return image
+
+
+def point() -> gym.Env:
+    """Makes a `Point`: the task `toys:point`."""
+    return Point()
+
+
+def short() -> gym.Env:
+    """Makes one whose episodes are quick."""
+    return Point(steps=12)
+
+
+def failing() -> gym.Env:
+    """Makes one that raises in the middle of an episode."""
+    return Point(fail_at=5)
+
+
+class ThirdFails(Point):
+    """Breaks in its third episode."""
+
+    def __init__(self) -> None:
+        super().__init__(steps=12)
+        self.episode = 0
+
+    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode."""
+        self.episode += 1
+        self.fail_at = 5 if self.episode == 3 else None
+        return super().reset(**arguments)
+
+
+class Rich(Point):
+    """Pays more than a float can square."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Takes a step."""
+        image, _, terminated, truncated, info = super().step(action)
+        return image, 1e30, terminated, truncated, info
+
+
+class Terminating(Point):
+    """Ends after a random number of steps, from 9 to 14."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Takes a step."""
+        if self.time == 0:
+            self.end = int(self.np_random.integers(9, 15))
+        image, reward, _, truncated, info = super().step(action)
+        return image, reward, self.time >= self.end, truncated, info
+
+
+def third_fails() -> gym.Env:
+    """Makes a `ThirdFails`."""
+    return ThirdFails()
+
+
+def rich() -> gym.Env:
+    """Makes a `Rich`."""
+    return Rich(steps=12)
+
+
+def terminating() -> gym.Env:
+    """Makes a `Terminating`."""
+    return Terminating()

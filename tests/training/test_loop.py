@@ -1,0 +1,184 @@
+"""The training loop on a toy: what a run leaves, what it refuses, what it survives."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from armillary.config import Config, preset
+from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
+from armillary.replay.episodes import EpisodeStore
+from armillary.training import loop
+from armillary.training.loop import train
+from armillary.training.player import load
+from armillary.training.run import Run
+from settings import TINY
+
+
+def _rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_what_it_promises(trained: Path) -> None:
+    results = json.loads((trained / "results.json").read_text())
+    assert results["episodes"] == 4
+    assert results["updates"] == 3 * 6  # the seed episodes count for one interval
+    assert results["simulator_steps"] == 4 * 12
+    assert len(results["agent"]["scores"]) == len(results["random"]["scores"]) == 2
+    assert len(EpisodeStore(trained / "episodes")) == 4
+    for name in ("curve.png", "agent.mp4", "prediction.png", "prediction.mp4"):
+        assert (trained / name).stat().st_size > 1000
+    assert list((trained / "tensorboard").iterdir())
+
+
+def test_metrics_follow_algorithm_1(trained: Path) -> None:
+    """Seed episodes without updates, then C updates before each episode and after the last."""
+    collected = [row for row in _rows(trained) if "collect/return" in row]
+    assert [(row["episode"], row["updates"]) for row in collected] == [
+        (1, 0),
+        (2, 0),
+        (3, 6),
+        (4, 12),
+    ]
+    assert "loss/image" not in collected[1]
+    assert collected[2]["loss/image"] > 0
+    tested = [row for row in _rows(trained) if "evaluate/mean" in row]
+    assert [(row["episode"], row["updates"]) for row in tested] == [(3, 12), (4, 18)]
+
+
+def test_an_episode_is_stored_as_it_was_played(trained: Path) -> None:
+    """Each stored action leads from the image before it to its own image."""
+    import armillary
+    from armillary import seeding
+
+    episode = EpisodeStore(trained / "episodes").load(3)
+    env = armillary.make("toys:short")
+    image, _ = env.reset(seed=seeding.integer(0, "collect", 3))
+    np.testing.assert_array_equal(image, episode.image[0])
+    assert not episode.action[0].any()
+    assert episode.reward[0] == 0
+    for t in range(1, 13):
+        image, reward, *_ = env.step(episode.action[t])
+        np.testing.assert_array_equal(image, episode.image[t])
+        assert reward == pytest.approx(episode.reward[t], rel=1e-6)
+
+
+def test_a_finished_run_trained_again_changes_nothing(trained: Path) -> None:
+    before = (trained / "metrics.jsonl").read_text()
+    results = train(TINY, trained)
+    assert results == json.loads((trained / "results.json").read_text())
+    assert (trained / "metrics.jsonl").read_text() == before
+
+
+def test_another_configuration_is_refused_by_naming_the_fields(trained: Path) -> None:
+    model = replace(TINY.model, hidden=17)
+    with pytest.raises(UsageError, match=r"model\.hidden: 16 there, 17 asked for"):
+        train(replace(TINY, model=model), trained)
+    with pytest.raises(UsageError, match="seed: 0 there, 5 asked for"):
+        train(replace(TINY, seed=5), trained)
+
+
+def test_fewer_episodes_than_there_are_is_refused(trained: Path) -> None:
+    with pytest.raises(UsageError, match="already has 4 episodes"):
+        train(replace(TINY, episodes=3), trained)
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("important")
+    with pytest.raises(RunError, match="not a run folder"):
+        train(TINY, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_of_a_newer_version_is_refused(trained: Path, tmp_path: Path) -> None:
+    content = json.loads((trained / "config.json").read_text())
+    content |= {"format": 99, "version": "7.0.0"}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"armillary 7\.0\.0.*upgrade"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "config": {"x": 1}}'])
+def test_a_damaged_configuration_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RunError, match="damaged"):
+        _ = Run(tmp_path).config
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
+    with Run(tmp_path / "run").locked(), pytest.raises(RunError, match="another process"):
+        train(TINY, tmp_path / "run")
+
+
+def test_a_nan_stops_the_run_and_names_step_term_and_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop.Trainer._check_finite
+
+    def poisoned(self: loop.Trainer, values: dict[str, float]) -> None:
+        if self.counters.updates == 7:
+            values["loss/reward"] = float("nan")
+        real(self, values)
+
+    monkeypatch.setattr(loop.Trainer, "_check_finite", poisoned)
+    with pytest.raises(NumericalError, match=r"update 8 gave loss/reward = nan.*checkpoint-\d+"):
+        train(TINY, tmp_path / "run")
+    monkeypatch.undo()
+    assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 3
+    results = train(TINY, tmp_path / "run")  # and it can go on
+    assert results["episodes"] == 4
+
+
+def test_an_infinite_reward_is_found_in_the_loss(tmp_path: Path) -> None:
+    """The real thing, no patch: a huge reward makes the squared error overflow."""
+    folder = tmp_path / "run"
+    with pytest.raises(NumericalError, match="loss/reward = inf"):
+        train(replace(TINY, task="toys:rich"), folder)
+
+
+def test_an_environment_that_raises_loses_only_its_episode(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFailure, match=r"broke on purpose"):
+        train(replace(TINY, task="toys:third_fails"), tmp_path / "run")
+    assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 2
+
+
+def test_a_chunk_longer_than_an_episode_is_refused(tmp_path: Path) -> None:
+    training = replace(TINY.training, chunk_length=20)
+    with pytest.raises(UsageError, match="20 rows"):
+        train(replace(TINY, training=training), tmp_path / "run")
+
+
+def test_episodes_that_terminate_early_are_kept_as_they_are(tmp_path: Path) -> None:
+    config = replace(TINY, task="toys:terminating", episodes=3)
+    train(config, tmp_path / "run")
+    store = EpisodeStore(tmp_path / "run" / "episodes")
+    lengths = {store.load(i).steps for i in store.indices}
+    assert len(lengths) > 1
+    assert all(store.load(i).terminal for i in store.indices)
+
+
+def test_more_episodes_continue_as_if_asked_for_at_once(tmp_path: Path) -> None:
+    once = train(replace(TINY, episodes=4), tmp_path / "once")
+    train(replace(TINY, episodes=3), tmp_path / "twice")
+    twice = train(replace(TINY, episodes=4), tmp_path / "twice")
+    assert once["agent"] == twice["agent"]
+    a, b = load(tmp_path / "once").state, load(tmp_path / "twice").state
+    assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+
+
+def test_the_presets_hold_the_paper() -> None:
+    paper = preset("paper")
+    assert paper == replace(Config(), preset="paper")
+    assert (paper.model.stochastic, paper.model.deterministic, paper.model.depth) == (30, 200, 32)
+    planner = paper.planner
+    assert (planner.horizon, planner.iterations) == (12, 10)
+    assert (planner.candidates, planner.elites, planner.refit) == (1000, 100, "std")
+    training = paper.training
+    assert (training.collect_interval, training.batch_size, training.chunk_length) == (100, 50, 50)
+    assert (paper.collection.seed_episodes, paper.collection.action_noise) == (5, 0.3)
+    assert (paper.objective.free_nats, paper.objective.bits) == (3.0, 5)
+    optimizer = paper.optimizer
+    assert (optimizer.learning_rate, optimizer.epsilon, optimizer.clip_norm) == (1e-3, 1e-4, 1000)
