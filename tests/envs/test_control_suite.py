@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -74,6 +75,17 @@ def test_an_episode_ends_by_time_as_a_truncation() -> None:
     env.reset(seed=0)
     ends = [env.step(np.zeros(1, np.float32))[2:4] for _ in range(1000)]
     assert ends == [(False, False)] * 999 + [(False, True)]
+
+
+def test_no_step_without_an_episode() -> None:
+    env = bare("cartpole-swingup")
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        env.step(np.zeros(1, np.float32))
+    env.reset(seed=0)
+    for _ in range(1000):
+        env.step(np.zeros(1, np.float32))
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        env.step(np.zeros(1, np.float32))
 
 
 def test_discount_zero_is_a_termination() -> None:

@@ -104,8 +104,14 @@ class ControlSuite(gymnasium.Env):
     def step(
         self, action: np.ndarray
     ) -> tuple[Float64[np.ndarray, " d"], float, bool, bool, dict[str, Any]]:
-        """Applies an action for one control step."""
+        """Applies an action for one control step.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode is going on.
+        """
         step = self._env.step(action)
+        if step.first():  # dm_control starts another episode of itself
+            raise gymnasium.error.ResetNeeded("the episode is over, or none began: call reset()")
         over = step.last()
         terminated = bool(over and step.discount == 0)
         return (
