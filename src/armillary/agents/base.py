@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt8
 
@@ -13,6 +13,7 @@ from armillary.config import Config
 from armillary.replay.sampler import Batch
 
 
+@runtime_checkable
 class Actor(Hashable, Protocol):
     """Anything that acts: pure functions over a state and a belief, both PyTrees."""
 
@@ -31,6 +32,7 @@ class Actor(Hashable, Protocol):
     ) -> tuple[PyTree, Float[Array, "environment action"], dict[str, Array]]: ...
 
 
+@runtime_checkable
 class Agent(Actor, Protocol):
     """An actor that learns."""
 

@@ -68,7 +68,7 @@ class Planet:
         gradient_of = eqx.filter_value_and_grad(reconstruction_loss, has_aux=True)
         (_, metrics), gradient = gradient_of(model, batch, key, self.config.objective)
         updates, optimizer = self._optimizer.update(gradient, optimizer)
-        metrics = metrics | {"gradient_norm": optax.global_norm(gradient)}
+        metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}
         return PlanetState(eqx.apply_updates(model, updates), optimizer), metrics
 
     def initial_belief(self, state: PlanetState, environments: int) -> PlanetBelief:

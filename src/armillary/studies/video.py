@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -159,7 +160,9 @@ def _mp4(frames: UInt8[np.ndarray, "time height width 3"], fps: float) -> bytes:
 
     height, width = frames.shape[1:3]  # the encoder needs even sizes
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # JAX warns of every fork; the one that starts ffmpeg executes it at once.
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
         file = Path(folder) / "video.mp4"
         try:
             writer = imageio_ffmpeg.write_frames(

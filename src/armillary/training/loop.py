@@ -262,6 +262,7 @@ class Trainer:
         values = {f"evaluate/{name}": value for name, value in agent.as_dict().items()}
         values |= {f"random/{name}": value for name, value in random.as_dict().items()}
         self._log(values)
+        self._save()
         results = {
             "task": config.task,
             "seed": config.seed,
