@@ -66,10 +66,10 @@ class Raises(Counter):
 
 
 class Dies(Counter):
-    """Ends its process at its third step."""
+    """Ends its process at its third step, if its first action is negative."""
 
     def step(self, action: Any) -> Any:
-        if self.steps == 2:
+        if self.steps == 2 and action[0] < 0:
             import os
 
             os._exit(3)

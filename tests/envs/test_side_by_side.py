@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
-from fake_envs import Counter, Dies, Raises, make_long_or_short
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import make, side_by_side
 from armillary.errors import EnvironmentFailure, UsageError
+from fake_envs import Counter, Dies, Raises, make_long_or_short
 
 ACTIONS = np.zeros((2, 2), np.float32)
 
@@ -79,8 +82,21 @@ def test_a_process_that_dies_is_not_waited_for() -> None:
     env.reset(seed=0)
     env.step(ACTIONS)
     env.step(ACTIONS)
+    fatal = np.array([[-1, 0], [0, 0]], np.float32)
     with pytest.raises(EnvironmentFailure, match="process of an environment died"):
-        env.step(ACTIONS)
+        env.step(fatal)
+    for process in env.env.processes:  # nor is any left behind
+        process.join(10)
+        assert not process.is_alive()
+    env.close()
+
+
+def test_control_c_is_the_main_process_to_answer() -> None:
+    env = side_by_side(Counter, configuration(processes=True), 2)
+    env.reset(seed=0)
+    for process in env.env.processes:
+        os.kill(process.pid, signal.SIGINT)
+    np.testing.assert_array_equal(env.step(ACTIONS)[1], [1, 1])
     env.close()
 
 
