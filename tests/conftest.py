@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,11 @@ install_import_hook(
 )
 
 TESTS = Path(__file__).parent
+
+# Equal programs are compiled once, also in the processes that tests start.
+_compiled = tempfile.TemporaryDirectory(prefix="armillary-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 
 @pytest.fixture(scope="session")

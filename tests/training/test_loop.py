@@ -152,7 +152,7 @@ def test_a_chunk_longer_than_an_episode_is_refused(tmp_path: Path) -> None:
 
 
 def test_episodes_that_terminate_early_are_kept_as_they_are(tmp_path: Path) -> None:
-    config = replace(TINY, task="toys:terminating", episodes=3)
+    config = replace(TINY, task="toys:terminating", episodes=3, seed=1)
     train(config, tmp_path / "run")
     store = EpisodeStore(tmp_path / "run" / "episodes")
     lengths = {store.load(i).steps for i in store.indices}
