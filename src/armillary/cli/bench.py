@@ -92,7 +92,7 @@ def table(report: dict[str, Any], config: Config) -> str:
         f"preset {report['preset']}, {report['task']}: {report['action_size']} actions, "
         f"action repeat {report['action_repeat']}",
         "",
-        f"{'':<34}{'best':>11}{'median':>11}{'rate':>18}{'of matrix rate':>16}",
+        f"{'':<40}{'best':>11}{'median':>11}{'rate':>18}{'of matrix rate':>16}",
     ]
     for name, rate in report["matrix_gflop_per_second"].items():
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
@@ -110,21 +110,18 @@ def table(report: dict[str, Any], config: Config) -> str:
     for name, timing in report["rendering"].items():
         rows.append(_row(f"image, {name}", timing, f"{timing['per_second']:,.0f} frames/s"))
     step = report["environment_step"]
-    label = f"environment step, {report['action_repeat']} of the simulator"
+    label = f"environment step ({report['action_repeat']} simulator steps)"
     label += " and an image" if step["with_image"] else ""
     rows.append(_row(label, step, f"{step['simulator_steps_per_second']:,.0f} steps/s"))
-    rows += [
-        f"renderer {name} does not work here: {reason}"
-        for name, reason in report["renderers_that_do_not_work"].items()
-    ]
+    rows += report["renderers_that_do_not_work"].values()
     episode = report["episode"]
     rows += ["", "An episode of training costs, by the median times:"]
     for name, part in episode["parts"].items():
         rows.append(
-            f"  {part['count']:>5} {name:<12}{part['seconds']:>10.1f} s{part['percent']:>7.1f}%"
+            f"  {part['count']:>5} {name:<18}{part['seconds']:>10.2f} s{part['percent']:>7.1f}%"
         )
     rows += [
-        f"  {'together':<18}{episode['seconds']:>10.1f} s, so {episode['episodes']} episodes take "
+        f"  {'together':<24}{episode['seconds']:>10.2f} s, so {episode['episodes']} episodes take "
         f"{episode['run_hours']:.1f} hours",
         "",
         f"Peak memory {report['peak_memory_bytes'] / 2**30:.2f} GiB"
@@ -138,7 +135,7 @@ def _row(
 ) -> str:
     times = [_seconds(timing[key]) for key in ("best_seconds", "median_seconds")] if timing else []
     best, median = times or ("", "")
-    return f"{label:<34}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
+    return f"{label:<40}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
 
 
 def _seconds(value: float) -> str:

@@ -31,8 +31,8 @@ PRECISIONS = {
     "default": (jnp.float32, jax.lax.Precision.DEFAULT),
     "bfloat16": (jnp.bfloat16, jax.lax.Precision.DEFAULT),
 }
-"""Of matrix products, on other devices than CPUs: `default` is JAX's, which the agent's are computed
-with, TF32 on an NVIDIA card. On a CPU it is float32 itself."""
+"""Of matrix products. `default` is JAX's, with which the agent computes: TF32 on an NVIDIA card,
+float32 itself on a CPU (where only that is measured)."""
 
 
 def measure(
@@ -171,10 +171,10 @@ def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
     costs = {
         "updates": (config.training.collect_interval, report["update"]),
         "plans": (actions, report["plan"]),
-        "simulator": (actions, report["environment_step"]),
+        "environment steps": (actions, report["environment_step"]),
     }
     if frame:
-        costs["rendering"] = (actions + 1, frame)
+        costs["images"] = (actions + 1, frame)
     seconds = {name: count * timing["median_seconds"] for name, (count, timing) in costs.items()}
     total = sum(seconds.values())
     return {

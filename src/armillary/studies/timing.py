@@ -88,7 +88,7 @@ def measure_environment(config: Config, repeats: int, every_renderer: bool) -> d
     frames: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     for backend in _backends(config, chosen, every_renderer):
-        environment = dataclasses.replace(config.environment, renderer=backend)
+        environment = dataclasses.replace(config.environment, renderer=backend)  # type: ignore[arg-type]
         try:
             times = _elsewhere(
                 frame_seconds, dataclasses.replace(config, environment=environment), count

@@ -1,0 +1,57 @@
+"""`armillary doctor`: what this machine can do, and what to mend."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Try everything that training needs here. Exit code 1: training cannot work."""
+
+    json: bool = False
+    """Print one JSON object, and nothing else, on standard output."""
+
+
+def run(argv: list[str]) -> int:
+    """Examines the machine and prints what it finds."""
+    arguments = tyro.cli(Arguments, args=argv, prog="armillary doctor")
+    from armillary.studies.doctor import Check, examine
+
+    checks: list[Check] = []
+    # What the libraries that are tried print must not come between the lines, or into the JSON.
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        for check in examine(Path.cwd()):
+            checks.append(check)
+            if not arguments.json:
+                print(_lines(check.name, check.status, check.text, check.advice), file=out)
+                out.flush()
+    wrong = [check for check in checks if check.status != "ok"]
+    can_train = all(check.status != "failed" for check in checks)
+    if arguments.json:
+        found = [dataclasses.asdict(check) for check in checks]
+        print(json.dumps({"can_train": can_train, "checks": found}))
+    else:
+        print(f"\n{_verdict(can_train, len(wrong))}")
+    return 0 if can_train else 1
+
+
+def _lines(name: str, status: str, text: str, advice: str) -> str:
+    line = f"{status:<9}{name:<17}{text}"
+    return f"{line}\n{'':<26}-> {advice}" if advice else line
+
+
+def _verdict(can_train: bool, wrong: int) -> str:
+    if not can_train:
+        return "Training cannot work here: mend what failed."
+    if wrong:
+        return f"Training can work here; what would be better: {wrong} (see ->)."
+    return "Training can work here; nothing is wrong."
