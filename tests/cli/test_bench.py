@@ -1,0 +1,128 @@
+"""The bench on tiny agents: that it measures what it says, not how fast."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from armillary.cli import bench as command
+from armillary.config import preset
+from armillary.errors import UsageError
+from armillary.studies import bench, flop
+from armillary.studies.timing import Timing, timed
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """The report of a tiny agent on a toy, and its configuration."""
+    config = command._config(command.Arguments(task="toys:point", quick=True))
+    return bench.measure(config, repeats=1, sizes=(64,)), config
+
+
+@pytest.mark.slow
+def test_report_is_plain_and_consistent(quick):
+    report, config = quick
+    assert json.loads(json.dumps(report)) == report
+    assert report["action_size"] == 2
+    rate = report["matrix_gflop_per_second"]["float32"]
+    for name, count in (("update", flop.update_flop), ("plan", flop.plan_flop)):
+        timing = report[name]
+        assert timing["gflop"] == count(config, 2) / 1e9
+        gflop_per_second = timing["gflop"] / timing["best_seconds"]
+        assert timing["gflop_per_second"] == pytest.approx(gflop_per_second)
+        assert timing["fraction_of_matrix_rate"] == pytest.approx(gflop_per_second / rate)
+        assert 0 < timing["best_seconds"] <= timing["median_seconds"]
+    assert report["environment_step"]["with_image"]  # a toy is not drawn apart from its step
+    assert report["peak_memory_bytes"] > 50 * 2**20
+
+
+def test_episode_cost():
+    config = preset("paper")
+    report = {
+        "action_repeat": 4,
+        "renderer": "egl",
+        "update": {"median_seconds": 6.0},
+        "plan": {"median_seconds": 0.6},
+        "environment_step": {"median_seconds": 0.002},
+        "rendering": {"egl": {"median_seconds": 0.01}, "warp": {"median_seconds": 9.0}},
+    }
+    cost = bench.episode_cost(report, config)
+    parts = cost["parts"]
+    assert {name: part["count"] for name, part in parts.items()} == {
+        "updates": 100,
+        "plans": 250,
+        "environment steps": 250,
+        "images": 251,
+    }
+    assert cost["seconds"] == pytest.approx(600 + 150 + 0.5 + 2.51)
+    assert parts["updates"]["percent"] == pytest.approx(100 * 600 / cost["seconds"])
+    assert cost["run_hours"] == pytest.approx(1000 * cost["seconds"] / 3600)
+
+
+def test_timing():
+    timing = Timing((0.4, 0.1, 0.2), flop=10**9)
+    numbers = timing.as_dict(matrix_rate=20e9)
+    assert (numbers["best_seconds"], numbers["median_seconds"]) == (0.1, 0.2)
+    assert numbers["per_second"] == pytest.approx(5)
+    assert numbers["gflop_per_second"] == pytest.approx(10)
+    assert numbers["fraction_of_matrix_rate"] == pytest.approx(0.5)
+    assert numbers["median_fraction_of_matrix_rate"] == pytest.approx(0.25)
+
+
+def test_timed_leaves_out_the_first_call_and_waits():
+    pauses = iter([0.2, *[0.01] * 100])
+    timing = timed(lambda: time.sleep(next(pauses)), 2, at_least=0.1)
+    assert max(timing.seconds) < 0.15
+    assert sum(timing.seconds) >= 0.1
+
+
+def test_matrix_rate_is_the_largest_of_the_sizes():
+    rates = bench.matrix_rates(("float32",), (16, 512), 3)
+    assert rates["float32"] > 3 * bench.matrix_rates(("float32",), (16,), 3)["float32"]
+
+
+def test_presets_are_measured_as_they_are():
+    config = command._config(command.Arguments())
+    assert config.model == preset("paper").model
+    assert config.training == preset("paper").training
+    assert config.environment.renderer == "auto"
+    assert command._config(command.Arguments(preset="small")).planner == preset("small").planner
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--repeats", "0"], "repeats is 0"),
+        (["--preset", "papre"], "papre"),
+        (["--quick", "--task", "cheetah-rn"], "cheetah-run"),
+    ],
+)
+def test_wrong_requests(argv, message):
+    with pytest.raises(UsageError, match=message):
+        command.run(argv)
+
+
+@pytest.mark.slow
+def test_a_task_of_the_suite(capsys):
+    argv = ["--quick", "--renderer", "warp", "--task", "cartpole-balance"]
+    assert command.run([*argv, "--json"]) == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert report["action_repeat"] == 8
+    assert report["renderer"] == "warp"
+    assert report["rendering"]["warp"]["repeats"] == 100
+    step = report["environment_step"]
+    assert step["simulator_steps_per_second"] == pytest.approx(8 / step["median_seconds"])
+    assert report["episode"]["parts"]["plans"]["count"] == 125
+    assert "measuring: update" in captured.err
+
+
+@pytest.mark.slow
+def test_table(quick):
+    report, config = quick
+    text = command.table(report, config)
+    assert "update (B=2, L=4)" in text
+    assert "plan (J=10, I=2, H=3)" in text
+    assert "Peak memory" in text
