@@ -251,6 +251,10 @@ class Config:
             f"episodes is {self.episodes}, fewer than the "
             f"{self.collection.seed_episodes} seed episodes it includes",
         )
+        _require(
+            self.environment.size == 64,
+            f"environment.size is {self.environment.size}, but the networks of this agent need 64",
+        )
         steps = self.objective.image_steps
         _require(
             steps is None or self.training.chunk_length % steps == 0,

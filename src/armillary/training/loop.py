@@ -74,14 +74,18 @@ def train(
         Stopped: SIGINT or SIGTERM came; the state was saved.
     """
     run = Run(folder)
-    run.check(config)
-    with run.locked(), stop_request() as stop:
-        config = run.open(config)
-        trainer = Trainer(config, run, stop, on_progress)
-        try:
-            return trainer.train()
-        finally:
-            trainer.close()
+    config = run.check(config)
+    env = side_by_side(config.task, config.environment, 1)  # fails before anything is written
+    try:
+        with run.locked(), stop_request() as stop:
+            run.open(config)
+            trainer = Trainer(config, run, env, stop, on_progress)
+            try:
+                return trainer.train()
+            finally:
+                trainer.close()
+    finally:
+        env.close()
 
 
 class Trainer:
@@ -91,6 +95,7 @@ class Trainer:
         self,
         config: Config,
         run: Run,
+        env: gym.vector.VectorEnv,
         stop: StopRequest,
         on_progress: Callable[[Counters], None],
     ) -> None:
@@ -99,9 +104,8 @@ class Trainer:
         self.stop = stop
         self.on_progress = on_progress
         self.last_saved = time.monotonic()
-        self.env = side_by_side(config.task, config.environment, 1)
-        self._opened: list[gym.vector.VectorEnv] = [self.env]
-        self.action_size = int(self.env.single_action_space.shape[0])  # type: ignore[index]
+        self.env = env
+        self.action_size = int(env.single_action_space.shape[0])  # type: ignore[index]
         self.repeat = config.environment.action_repeat or action_repeat(config.task)
         self.counters = Counters(self.action_size)
         self.agent = make_agent(config, self.action_size)
@@ -169,7 +173,8 @@ class Trainer:
                 for name, value in values.items():
                     counters.losses[name] = counters.losses.get(name, 0.0) + value
                 counters.seconds += time.monotonic() - start
-                self.progress.update(updates=counters.updates, losses=values)
+                losses = {name: x for name, x in values.items() if name.startswith("loss/")}
+                self.progress.update(updates=counters.updates, losses=losses)
                 self.on_progress(counters)
                 minutes = (time.monotonic() - self.last_saved) / 60
                 if minutes > config.training.checkpoint_minutes:
@@ -235,9 +240,7 @@ class Trainer:
     @cached_property
     def _test_envs(self) -> gym.vector.VectorEnv:
         count = min(self.config.evaluation.episodes, self.config.evaluation.final_episodes)
-        envs = side_by_side(self.config.task, self.config.environment, count)
-        self._opened.append(envs)
-        return envs
+        return side_by_side(self.config.task, self.config.environment, count)
 
     def _evaluate(self) -> None:
         """Tests the agent while training goes on."""
@@ -321,7 +324,7 @@ class Trainer:
         return state
 
     def close(self) -> None:
-        """Closes environments and log files."""
+        """Closes the log files and the environments that were opened here."""
         self.logger.close()
-        for env in self._opened:
-            env.close()
+        if "_test_envs" in vars(self):
+            self._test_envs.close()

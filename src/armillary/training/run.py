@@ -79,12 +79,17 @@ class Run:
         except (UsageError, TypeError) as error:
             raise RunError(f"{self._config} is damaged: {error}") from error
 
-    def check(self, config: Config) -> None:
+    def check(self, config: Config) -> Config:
         """Makes sure that a run of this configuration may be started or continued here.
+
+        Returns:
+            The configuration with its rendering back end settled, so that a run goes on with the
+            pictures it began with.
 
         Raises:
             UsageError: the folder holds a run of another configuration.
             RunError: it holds something else, or a damaged run.
+            RenderingError: no back end works here.
         """
         if self.exists:
             self._check_same(config)
@@ -92,34 +97,28 @@ class Run:
             raise RunError(
                 f"{str(self.folder)!r} exists and is not a run folder: give an empty or a new one"
             )
+        return self._with_renderer(config)
 
-    def open(self, config: Config) -> Config:
+    def open(self, config: Config) -> None:
         """Writes the configuration; call `check` before.
-
-        Returns:
-            The configuration with its rendering back end settled, so that a run goes on with the
-            pictures it began with.
 
         Raises:
             StorageError: the folder cannot be written.
-            RenderingError: no back end works here, or not the one asked for.
         """
-        config = self._with_renderer(config)
         content = {"format": FORMAT, "version": armillary.__version__, "config": to_dict(config)}
         text = json.dumps(content, indent=2).encode()
         if not self.exists or self._config.read_bytes() != text:
             write_atomically(self._config, lambda file: file.write(text))
         self.config = config
-        return config
+
+    def _foreign(self) -> Iterator[Path]:
+        return (path for path in self.folder.iterdir() if path.name != ".lock")
 
     def _with_renderer(self, config: Config) -> Config:
         if config.environment.renderer != "auto" or config.task not in names():
             return config
         renderer = self.config.environment.renderer if self.exists else cast(Backend, choose())
         return replace(config, environment=replace(config.environment, renderer=renderer))
-
-    def _foreign(self) -> Iterator[Path]:
-        return (path for path in self.folder.iterdir() if path.name != ".lock")
 
     def _check_same(self, config: Config) -> None:
         changed = differences(self.config, config)
