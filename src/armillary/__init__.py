@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from armillary.version import __version__
 
 if TYPE_CHECKING:
     from armillary.config import Config, EnvironmentConfig, PlannerConfig, preset
@@ -37,6 +37,7 @@ __all__ = [
     "Config",
     "EnvironmentConfig",
     "PlannerConfig",
+    "__version__",
     "load",
     "make",
     "plan",

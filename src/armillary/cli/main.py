@@ -9,8 +9,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from armillary import __version__
 from armillary.errors import ArmillaryError, UsageError, nearest
+from armillary.version import __version__
 
 COMMANDS = {
     "train": "train an agent on a task, or continue a run",

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -24,6 +23,7 @@ from jaxtyping import PyTree
 
 from armillary.errors import RunError
 from armillary.files import remove_stale, storage_error, write_atomically
+from armillary.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> 
     eqx.tree_serialise_leaves(payload, tree)
     header = {
         "format": FORMAT,
-        "version": version("armillary"),
+        "version": __version__,
         "meta": meta,
         "leaves": _leaves(tree),
     }
@@ -190,7 +190,7 @@ def _read(path: Path) -> tuple[Path, dict[str, Any], bytes]:
     if header["format"] > FORMAT:
         raise RunError(
             f"{path} was written by armillary {header['version']}, this is "
-            f"{version('armillary')}, which cannot read its format: upgrade armillary"
+            f"{__version__}, which cannot read its format: upgrade armillary"
         )
     return path, header, payload
 

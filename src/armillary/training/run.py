@@ -12,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-import armillary
 from armillary.config import Backend, Config, differences, from_dict, to_dict
 from armillary.envs.catalogue import names
 from armillary.envs.rendering import choose
 from armillary.errors import RunError, StorageError, UsageError
 from armillary.files import write_atomically
+from armillary.version import __version__
 
 FORMAT = 1
 MAY_CHANGE = {"episodes", "preset", "training.checkpoint_minutes", "environment.processes"}
@@ -71,7 +71,7 @@ class Run:
         if version > FORMAT:
             raise RunError(
                 f"{str(self.folder)!r} was written by armillary {content.get('version')} "
-                f"(format {version}), newer than this one ({armillary.__version__}, format "
+                f"(format {version}), newer than this one ({__version__}, format "
                 f"{FORMAT}): upgrade armillary to use it"
             )
         try:
@@ -105,7 +105,7 @@ class Run:
         Raises:
             StorageError: the folder cannot be written.
         """
-        content = {"format": FORMAT, "version": armillary.__version__, "config": to_dict(config)}
+        content = {"format": FORMAT, "version": __version__, "config": to_dict(config)}
         text = json.dumps(content, indent=2).encode()
         if not self.exists or self._config.read_bytes() != text:
             write_atomically(self._config, lambda file: file.write(text))
