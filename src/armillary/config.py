@@ -229,11 +229,13 @@ class Config:
     agent: Literal["planet"] = "planet"
     """The agent that learns."""
     preset: str = "paper"
-    """The preset from which this configuration was made."""
+    """The preset from which this configuration was made: small or paper."""
     seed: int = 0
     """Seed of everything random: parameters, batches, planning, noise and environments."""
     episodes: int = 1000
     """Episodes to collect in all, the seed episodes among them."""
+    wandb: str | None = None
+    """Weights & Biases project to which the scalars are sent, too (needs the extra `wandb`)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)

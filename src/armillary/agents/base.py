@@ -42,6 +42,15 @@ class Agent(Actor, Protocol):
         self, state: Any, batch: Batch, key: PRNGKeyArray
     ) -> tuple[PyTree, dict[str, Float[Array, ""]]]: ...
 
+    def predict(
+        self,
+        state: Any,
+        images: UInt8[Array, "time height width 3"],
+        actions: Float[Array, "time action"],
+        key: PRNGKeyArray,
+        context: int,
+    ) -> UInt8[Array, "time height width 3"]: ...
+
 
 def make_agent(config: Config, action_size: int) -> Agent:
     """Returns the agent that the configuration names."""

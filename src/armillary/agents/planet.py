@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from armillary.config import Config
 from armillary.dynamics.base import LatentState
+from armillary.dynamics.prediction import predict_images
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.image import batch_last, preprocess
 from armillary.objectives.reconstruction import reconstruction_loss
@@ -117,3 +118,23 @@ class Planet:
             action = action + settings.collection.action_noise * noise
         action = jnp.clip(action, -1.0, 1.0)
         return PlanetBelief(latent, action), action, {"predicted_return": returns}
+
+    def predict(
+        self,
+        state: PlanetState,
+        images: UInt8[Array, "time 64 64 3"],
+        actions: Float[Array, "time action"],
+        key: PRNGKeyArray,
+        context: int,
+    ) -> UInt8[Array, "time 64 64 3"]:
+        """Returns the context frames as reconstructed, then frames predicted from actions alone.
+
+        Args:
+            state: the parameters.
+            images: o_1..o_T, of which only the first `context` are seen.
+            actions: `actions[t]` leads to `images[t]`.
+            key: of the sampled states.
+            context: how many frames are seen.
+        """
+        bits = self.config.objective.bits
+        return predict_images(state.model, images, actions, key, bits=bits, context=context)

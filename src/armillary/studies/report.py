@@ -48,8 +48,7 @@ def write_prediction(player: Player, episode: Episode, video: Path, picture: Pat
     The prediction starts in the middle of the episode, or as late as its length allows.
     """
     start = max(0, min(episode.steps // 2, episode.steps + 1 - LENGTH))
-    bits = player.config.objective.bits
-    true, predicted = open_loop(player.state.model, episode, bits=bits, start=start)
+    true, predicted = open_loop(player, episode, start=start)
     strip(true, predicted, picture, context=CONTEXT)
     fps = frames_per_second(player.config) / 2
     write_video(video, side_by_side(true, predicted), fps=fps)

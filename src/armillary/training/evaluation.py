@@ -48,7 +48,7 @@ def evaluate(
     episodes: int,
     seed: int,
     purpose: str = "evaluate",
-    on_step: Callable[[int], None] = lambda running: None,
+    on_step: Callable[[int], None] = lambda count: None,
 ) -> tuple[Scores, list[Episode]]:
     """Plays noise-free episodes, as many at a time as there are environments.
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import gymnasium as gym
 import jax
+import numpy as np
 
 from armillary import seeding
 from armillary.agents.base import Random, make_agent
-from armillary.config import Config
+from armillary.config import Config, to_dict
 from armillary.envs import action_repeat, side_by_side
 from armillary.errors import NumericalError, UsageError
 from armillary.files import write_atomically
@@ -32,6 +33,8 @@ from armillary.training.signals import Stopped, StopRequest, stop_request
 
 FRAMES_PER_SECOND = 30
 """Of the videos in TensorBoard."""
+CONTEXT, PREDICTED = 5, 50
+"""Frames seen and frames in all of the predictions in TensorBoard."""
 
 
 @dataclass
@@ -115,7 +118,9 @@ class Trainer:
             self.store, config.training.batch_size, config.training.chunk_length
         )
         self.state = self._restore()
-        self.logger = Logger(run.folder, self.counters.position)
+        self.logger = Logger(
+            run.folder, self.counters.position, wandb=config.wandb, config=to_dict(config)
+        )
         self.progress = Progress(
             config.episodes,
             self._updates_due(config.episodes),
@@ -216,9 +221,9 @@ class Trainer:
         )
         return episode
 
-    def _on_step(self, running: int) -> None:
+    def _on_step(self, count: int) -> None:
         self.stop.check()
-        self.progress.frame(running)
+        self.progress.frame(count)
 
     def _test(self, actor: Any, state: Any, episodes: int, purpose: str) -> Scores:
         """Returns the scores of noise-free episodes; keeps and logs one of the agent's."""
@@ -233,9 +238,21 @@ class Trainer:
         )
         if actor is self.agent:
             EpisodeStore(self.run.test_episodes).write(0, played[0])
-            images, step = played[0].image, self.counters.simulator_steps
-            self.logger.video("evaluate/agent", images, step, fps=FRAMES_PER_SECOND)
+            self._log_pictures(played[0])
         return scores
+
+    def _log_pictures(self, episode: Episode) -> None:
+        """Logs a video of an episode, and predicted frames (below) beside true ones (above)."""
+        step = self.counters.simulator_steps
+        self.logger.video("evaluate/agent", episode.image, step, fps=FRAMES_PER_SECOND)
+        images, actions = episode.image[:PREDICTED], episode.action[:PREDICTED]
+        if len(images) > CONTEXT:
+            key = seeding.key(self.config.seed, "predict")
+            predict = jax.jit(self.agent.predict, static_argnames="context")
+            predicted = np.asarray(predict(self.state, images, actions, key, context=CONTEXT))
+            columns = [np.concatenate(pair) for pair in zip(images, predicted, strict=True)]
+            picture = np.concatenate(columns[:: max(1, len(columns) // 10)], axis=1)
+            self.logger.image("evaluate/prediction", picture, step)
 
     @cached_property
     def _test_envs(self) -> gym.vector.VectorEnv:

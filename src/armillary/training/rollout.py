@@ -29,7 +29,7 @@ def rollout(
     *,
     seeds: Sequence[int],
     explore: bool,
-    on_step: Callable[[int], None] = lambda running: None,
+    on_step: Callable[[int], None] = lambda count: None,
 ) -> list[Episode]:
     """Plays one episode in each environment (PlaNet, Algorithm 1, lines 8 to 16).
 
@@ -40,8 +40,8 @@ def rollout(
         key: of everything random; time step t uses `fold_in(key, t)`.
         seeds: of each environment's episode.
         explore: whether the actor explores.
-        on_step: called after each time step with the number of episodes not yet over; what it
-            raises ends the rollout.
+        on_step: called after each time step with the number of environments that took it; what
+            it raises ends the rollout.
 
     Returns:
         The episodes, in the order of the environments.
@@ -60,9 +60,9 @@ def rollout(
         observation, reward, terminated, truncated, _ = envs.step(action)
         for i in np.flatnonzero(running):
             records[i].add(observation[i], action[i], reward[i], terminated[i])
+        on_step(int(running.sum()))
         running &= ~(terminated | truncated)
         step += 1
-        on_step(int(running.sum()))
     return [record.episode() for record in records]
 
 

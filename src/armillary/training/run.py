@@ -20,7 +20,13 @@ from armillary.files import write_atomically
 from armillary.version import __version__
 
 FORMAT = 1
-MAY_CHANGE = {"episodes", "preset", "training.checkpoint_minutes", "environment.processes"}
+MAY_CHANGE = {
+    "episodes",
+    "preset",
+    "wandb",
+    "training.checkpoint_minutes",
+    "environment.processes",
+}
 """Fields that a continued run may change: they do not alter what is learned from what."""
 
 

@@ -1,0 +1,40 @@
+"""Open-loop video prediction with a world model (PlaNet, Appendix H)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+from armillary.dynamics.world_model import WorldModel
+from armillary.nets.image import batch_first, batch_last, postprocess, preprocess
+
+
+def predict_images(
+    model: WorldModel,
+    images: UInt8[Array, "time 64 64 3"],
+    actions: Float[Array, "time action"],
+    key: PRNGKeyArray,
+    *,
+    bits: int,
+    context: int,
+) -> UInt8[Array, "time 64 64 3"]:
+    """Returns reconstructions of the context frames, then frames predicted from actions alone.
+
+    Args:
+        model: the world model.
+        images: o_1..o_T, of which only the first `context` are seen.
+        actions: `actions[t]` leads to `images[t]`.
+        key: of the sampled states.
+        bits: bit depth of the model's images.
+        context: frames that the posterior sees.
+    """
+    image_key, belief_key, future_key = jax.random.split(key, 3)
+    seen = preprocess(images[:context], bits, image_key)
+    embeddings = model.encoder(batch_last(seen))[:, None]
+    posteriors, _ = model.dynamics.observe(embeddings, actions[:context, None], belief_key)
+    last = jax.tree.map(lambda x: x[-1], posteriors)
+    priors = model.dynamics.imagine(last, actions[context:, None], future_key)
+    features = jnp.concatenate([model.dynamics.features(s) for s in (posteriors, priors)])
+    centre = 0.5 / 2**bits  # of the dequantisation noise
+    return postprocess(batch_first(model.decoder(features[:, 0])) - centre)
