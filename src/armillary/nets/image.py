@@ -5,7 +5,6 @@ Inside, images are (channels, height, width, batch), see `armillary.nets.conv`.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal
 
 import equinox as eqx
@@ -16,7 +15,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
 
 from armillary.errors import UsageError
 from armillary.nets.conv import convolution, transposed_convolution
-from armillary.nets.pieces import kept
 
 SIZE = 64
 """Height and width in pixels of the images of these networks."""
@@ -152,50 +150,15 @@ class Decoder(eqx.Module):
 
     def __call__(self, features: Float[Array, "batch features"]) -> Float[Array, "3 64 64 batch"]:
         """Returns the mean images, centred as `preprocess` gives them."""
-        return self.render(self.project(features))
-
-    def project(self, features: Float[Array, "batch features"]) -> Float[Array, "batch hidden"]:
-        """The linear layer and the first transposed convolution, before its non-linearity.
-
-        They hold nearly all parameters and no large arrays, so it pays to do them for a whole
-        batch at once, and only `render` in pieces.
-        """
-        x = self.weight.T @ features.T + self.bias[:, None]
-        x = _deconvolve(x[:, None, None, :], self.kernels[0], self.biases[0])
-        return x.reshape(-1, x.shape[-1]).T
-
-    def render(self, hidden: Float[Array, "batch hidden"]) -> Float[Array, "3 64 64 batch"]:
-        """The other three transposed convolutions, on what `project` returns."""
-        size = self.kernels[0].shape[0]
-        x = hidden.T.reshape(-1, size, size, hidden.shape[0])
-        for kernel, bias in zip(self.kernels[1:], self.biases[1:], strict=True):
-            x = _deconvolve(_activate(x, self.activation), kernel, bias)
+        x = (self.weight.T @ features.T + self.bias[:, None])[:, None, None, :]
+        for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            x = x if layer == 0 else _activate(x, self.activation)
+            x = transposed_convolution(x, kernel) + bias[:, None, None, None]
         return x
 
 
-def _deconvolve(x: Array, kernel: Array, bias: Array) -> Array:
-    return transposed_convolution(x, kernel) + bias[:, None, None, None]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _activate(x: Array, activation: Literal["relu", "elu"]) -> Array:
-    """The non-linearity. Its derivative is taken from its output, so that this is all that has to
-    be kept of a layer."""
     return jax.nn.relu(x) if activation == "relu" else jax.nn.elu(x)
-
-
-def _activate_forward(x: Array, activation: Literal["relu", "elu"]) -> tuple[Array, Array]:
-    y = kept(_activate(x, activation))
-    return y, y
-
-
-def _activate_backward(
-    activation: Literal["relu", "elu"], y: Array, gradient: Array
-) -> tuple[Array]:
-    return (gradient * jnp.where(y > 0, 1, 0 if activation == "relu" else y + 1),)
-
-
-_activate.defvjp(_activate_forward, _activate_backward)
 
 
 def _glorot(shapes: list[tuple[int, int, int, int]], key: PRNGKeyArray) -> list[Array]:

@@ -14,23 +14,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from armillary.errors import UsageError
 
-CPU_PIECE = 128
+CPU_PIECE = 100
 """Images in a piece on a CPU, about (`benchmarks/convolutions.py`)."""
 
 Parameters = TypeVar("Parameters")
-
-
-_KEPT = "kept"
-
-
-def kept(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Marks an array that `in_pieces` keeps for the derivative instead of computing it again."""
-    return checkpoint_name(x, _KEPT)
 
 
 def piece_size(count: int, wished: int | None = None) -> int:
@@ -64,8 +55,8 @@ def in_pieces(
 ) -> PyTree:
     """Maps `function` over pieces of the leading axis and concatenates what it returns.
 
-    Each piece is computed again when it is differentiated; only the inputs, the outputs and what is
-    marked with `kept` stay in memory.
+    Each piece is computed again when it is differentiated, so only the inputs and outputs are kept.
+    (Keeping the activations as well is slower on a CPU: they are half a gigabyte to write.)
 
     Args:
         function: from a piece of the inputs and the piece's key to arrays with the piece's leading
@@ -75,9 +66,7 @@ def in_pieces(
         key: piece `i` gets `fold_in(key, i)`, so two calls with the same key and number of items
             draw the same noise for the same item. None: each piece gets None.
     """
-    again = jax.checkpoint(
-        function, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(_KEPT)
-    )
+    again = jax.checkpoint(function, prevent_cse=False)
     return _scan(again, lambda _, outputs: (None, outputs), inputs, piece, key)[1]
 
 
@@ -107,7 +96,8 @@ def sum_in_pieces(
     def of_piece(
         parameters: PyTree, inputs: PyTree, rest: tuple[PyTree, PyTree], key: PRNGKeyArray | None
     ) -> Float[Array, ""]:
-        return function(*eqx.combine((parameters, inputs), rest), key)
+        parameters, inputs = eqx.combine((parameters, inputs), rest)
+        return function(parameters, inputs, key)
 
     @jax.custom_vjp
     def total(smooth: tuple[PyTree, PyTree], rest: PyTree, key: PRNGKeyArray | None) -> Array:
