@@ -9,12 +9,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from fake_envs import Counter, make_counter
 from gymnasium.spaces import Box
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import make
 from armillary.errors import EnvironmentFailure, UsageError
+from fake_envs import Counter, make_counter
 
 
 def is_pixel_environment(env: gymnasium.Env, actions: int) -> bool:

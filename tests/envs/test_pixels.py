@@ -7,13 +7,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from fake_envs import Counter, Raises
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.utils.env_checker import check_env
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import make
 from armillary.errors import EnvironmentFailure, UsageError
+from fake_envs import Counter, Raises
 
 ZERO = np.zeros(2, np.float32)
 

@@ -181,6 +181,11 @@ def importing_mujoco(backend: str) -> Iterator[None]:
         os.environ["MUJOCO_GL"] = backend if backend in ("egl", "osmesa") else "disable"
     try:
         yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the control suite needs {error.name}, which is not installed (on Python 3.13 pip "
+            'leaves dm_control out): run `pip install --no-deps "dm_control>=1.0.50,<1.1"`'
+        ) from error
     except Exception as error:
         raise RenderingError(
             f"MuJoCo could not be imported with MUJOCO_GL={os.environ['MUJOCO_GL']}: "
