@@ -275,13 +275,13 @@ def small() -> Config:
     return Config(
         task="cheetah-run",
         preset="small",
-        episodes=24,
+        episodes=18,
         environment=EnvironmentConfig(renderer="warp"),
         model=ModelConfig(deterministic=128, hidden=128, depth=16),
         objective=ObjectiveConfig(reward_scale=100.0, image_steps=8),
         planner=PlannerConfig(iterations=5, candidates=200, elites=20),
         training=TrainingConfig(batch_size=10, chunk_length=32),
-        evaluation=EvaluationConfig(every=10, episodes=1, final_episodes=5),
+        evaluation=EvaluationConfig(every=4, episodes=1, final_episodes=5),
     )
 
 
