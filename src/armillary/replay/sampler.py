@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -124,7 +124,10 @@ class ChunkSampler:
 
 @contextmanager
 def prefetch(
-    sampler: ChunkSampler, generators: Iterable[np.random.Generator], depth: int = 2
+    sampler: ChunkSampler,
+    generators: Iterable[np.random.Generator],
+    depth: int = 2,
+    transfer: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Iterator[Iterator[Batch]]:
     """Reads batches ahead, in `depth` threads, while the caller works on the one before.
 
@@ -136,17 +139,22 @@ def prefetch(
         sampler: draws and reads the batches.
         generators: the randomness of each batch; may be endless.
         depth: batches read ahead, each of B L H W 3 bytes.
+        transfer: applied to each batch in the thread that read it, to put it on a device, say.
     """
     generators = iter(generators)
     pool = ThreadPoolExecutor(depth, thread_name_prefix="replay")
+
+    def read(generator: np.random.Generator) -> Batch:
+        return transfer(sampler.sample(generator))
+
     pending: deque[Future[Batch]] = deque(
-        pool.submit(sampler.sample, generator) for generator in islice(generators, depth)
+        pool.submit(read, generator) for generator in islice(generators, depth)
     )
 
     def batches() -> Iterator[Batch]:
         while pending:
             batch = pending.popleft().result()
-            pending.extend(pool.submit(sampler.sample, g) for g in islice(generators, 1))
+            pending.extend(pool.submit(read, g) for g in islice(generators, 1))
             yield batch
 
     try:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from armillary import seeding
 from armillary.agents.base import Random, make_agent
 from armillary.config import Config, to_dict
 from armillary.envs import action_repeat, side_by_side
-from armillary.errors import NumericalError, UsageError
+from armillary.errors import EnvironmentFailure, NumericalError, UsageError
 from armillary.files import write_atomically
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.replay.sampler import ChunkSampler, prefetch
 from armillary.training import checkpoint
+from armillary.training.counters import Counters
 from armillary.training.evaluation import Scores, evaluate
 from armillary.training.logger import Logger
 from armillary.training.progress import Progress
@@ -35,21 +36,6 @@ FRAMES_PER_SECOND = 30
 """Of the videos in TensorBoard."""
 CONTEXT, PREDICTED = 5, 50
 """Frames seen and frames in all of the predictions in TensorBoard."""
-
-
-@dataclass
-class Counters:
-    """How far a run is; with the parameters and the episodes, all that a checkpoint needs."""
-
-    action_size: int
-    episodes: int = 0
-    updates: int = 0
-    simulator_steps: int = 0
-    seconds: float = 0.0
-    losses: dict[str, float] = field(default_factory=dict)
-    """Sums of the losses of the updates since the last episode."""
-    position: dict[str, int] | None = None
-    """How far the log files were, to which a resumed run cuts them back."""
 
 
 def train(
@@ -135,7 +121,7 @@ class Trainer:
             try:
                 self._loop()
                 return self._finish()
-            except Stopped:
+            except (Stopped, EnvironmentFailure):
                 self._save()
                 raise
 
@@ -165,13 +151,13 @@ class Trainer:
             seeding.generator(config.seed, "batch", update)
             for update in range(counters.updates, due)
         )
-        with prefetch(self.sampler, generators) as batches:
+        with prefetch(self.sampler, generators, transfer=jax.device_put) as batches:
             for batch in batches:
                 self.stop.check()
                 start = time.monotonic()
                 key = seeding.key(config.seed, "update", counters.updates)
                 state, metrics = self.update(self.state, batch, key)
-                values = {name: float(value) for name, value in metrics.items()}
+                values = {name: float(x) for name, x in jax.device_get(metrics).items()}
                 self._check_finite(values)
                 self.state = state
                 counters.updates += 1
