@@ -55,8 +55,9 @@ def in_pieces(
 ) -> PyTree:
     """Maps `function` over pieces of the leading axis and concatenates what it returns.
 
-    Each piece is computed again when it is differentiated, so only the inputs and outputs are kept.
-    (Keeping the activations as well is slower on a CPU: they are half a gigabyte to write.)
+    Each of several pieces is computed again when it is differentiated, so only the inputs and
+    outputs are kept. (Keeping the activations as well is slower on a CPU: they are half a gigabyte
+    to write.) One piece that is everything, as on a GPU, is differentiated as usual.
 
     Args:
         function: from a piece of the inputs and the piece's key to arrays with the piece's leading
@@ -66,8 +67,10 @@ def in_pieces(
         key: piece `i` gets `fold_in(key, i)`, so two calls with the same key and number of items
             draw the same noise for the same item. None: each piece gets None.
     """
-    again = jax.checkpoint(function, prevent_cse=False)
-    return _scan(again, lambda _, outputs: (None, outputs), inputs, piece, key)[1]
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    if piece_size(count, piece) < count:
+        function = jax.checkpoint(function, prevent_cse=False)
+    return _scan(function, lambda _, outputs: (None, outputs), inputs, piece, key)[1]
 
 
 def sum_in_pieces(
