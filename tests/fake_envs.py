@@ -76,6 +76,29 @@ class Dies(Counter):
         return super().step(action)
 
 
+class Talkative(Counter):
+    """Its info differs between environments and steps: arrays' lengths, types, keys."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        observation, _ = super().reset(seed=seed)
+        self.seed = seed or 0
+        return observation, self.info()
+
+    def step(self, action: Any) -> Any:
+        *rest, _ = super().step(action)
+        return *rest, self.info()
+
+    def info(self) -> dict[Any, Any]:
+        number = self.seed + self.steps
+        return {
+            "array": np.zeros(number),
+            "value": [1, np.zeros(2), "text", None][number % 4],
+            "simulator_steps": "mine",
+            "terminated": np.zeros(number),
+            number: object,
+        }
+
+
 def make_counter(render_mode: str | None = None) -> Counter:
     """A factory, as a user writes one."""
     return Counter(render_mode=render_mode)

@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import make
+from armillary.envs.pixels import Guard
 from armillary.errors import EnvironmentFailure, UsageError
 from fake_envs import Counter, Raises
 
@@ -154,6 +155,34 @@ def test_time_limit_counts_simulator_steps_and_truncates() -> None:
     assert (terminated, truncated, reward, info["simulator_steps"]) == (False, True, 11, 6)
 
 
+def test_an_episode_without_an_end_is_noticed_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Quick(gymnasium.Env):
+        action_space = Box(-1, 1, (2,))
+
+        def reset(self, **_: Any) -> Any:
+            return 0, {}
+
+        def step(self, action: Any) -> Any:
+            return 0, 0.0, False, False, {}
+
+    def plays(env: gymnasium.Env, steps: int) -> int:
+        caplog.clear()
+        env.reset()
+        for _ in range(steps):
+            env.step(ZERO)
+        return len(caplog.records)
+
+    limited = gymnasium.wrappers.TimeLimit(Quick(), 10**6)
+    assert plays(Guard(gymnasium.wrappers.TransformReward(limited, float), "limited"), 100_001) == 0
+    endless = Guard(gymnasium.wrappers.TransformReward(Quick(), float), "endless")
+    assert plays(endless, 100_000) == 0
+    assert plays(endless, 1) == 0  # another episode, which is short
+    assert plays(endless, 100_001) == 1
+    assert "endless" in caplog.text
+    assert "--environment.time-limit" in caplog.text
+    assert plays(Guard(Quick(), "endless"), 100_001) == 0
+
+
 def test_an_image_is_made_once_for_an_action() -> None:
     env = Counter(shape=(5,), dtype=np.float32, render_mode="rgb_array")
     drawn = []
@@ -196,6 +225,9 @@ IMAGE = np.zeros((16, 16, 3), np.uint8)
         ({"reset": (IMAGE.astype(np.float32), {})}, r"array of float32.*promises uint8"),
         ({"reset": (None, {})}, r"the observation is None, expected an image"),
         ({"reset": ([[0]], {})}, r"of type list, expected an image"),
+        ({"reset": (IMAGE, None)}, r"the info at reset is None, expected a dictionary"),
+        ({"step": (IMAGE, 0.0, False, False, None)}, r"info at step 1 is None, expected a dict"),
+        ({"step": (IMAGE, 0.0, False, False, [1])}, r"the info at step 1 is of type list"),
         ({"step": (IMAGE, 0.0, True, {})}, r"step returned of type tuple"),
         ({"step": (IMAGE, np.nan, False, False, {})}, r"reward at step 1 is nan"),
         ({"step": (IMAGE, -np.inf, False, False, {})}, r"reward at step 1 is -inf"),

@@ -11,7 +11,7 @@ import pytest
 from armillary.config import EnvironmentConfig
 from armillary.envs import make, side_by_side
 from armillary.errors import EnvironmentFailure, UsageError
-from fake_envs import Counter, Dies, Raises, make_long_or_short
+from fake_envs import Counter, Dies, Raises, Talkative, make_long_or_short
 
 ACTIONS = np.zeros((2, 2), np.float32)
 
@@ -74,6 +74,17 @@ def test_an_error_arrives_as_itself(processes: bool) -> None:
     env.step(ACTIONS)
     with pytest.raises(EnvironmentFailure, match=r"^Raises raised Local at step 3: 100% broken$"):
         env.step(ACTIONS)
+    env.close()
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_no_info_of_an_environment_can_end_a_run(processes: bool) -> None:
+    env = side_by_side(Talkative, configuration(processes), 2)
+    assert env.reset(seed=[0, 1])[1] == {}
+    for step in (1, 2, 3):
+        info = env.step(ACTIONS)[4]
+        assert set(info) == {"simulator_steps", "_simulator_steps"}
+        np.testing.assert_array_equal(info["simulator_steps"], [step, step])
     env.close()
 
 

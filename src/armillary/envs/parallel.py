@@ -35,7 +35,9 @@ def side_by_side(
 
     Nothing is reset by itself. An episode that is over holds: its observation stays, its rewards
     are 0 and its flag stays set, until `reset` (of all, or of those in `options["reset_mask"]`).
-    So episodes of different lengths can be collected side by side.
+    So episodes of different lengths can be collected side by side. Of the environments' own `info`
+    nothing is passed on but `simulator_steps`, at each step: arrays of many environments' entries
+    cannot be made where they differ in shape or type.
 
     Args:
         task: As `make` takes it; an environment itself only for a `count` of 1.
@@ -81,23 +83,24 @@ class _Hold(gymnasium.Wrapper):
     """Goes on after the end of an episode, with its last observation and no reward.
 
     The flags travel in `info`, because Gymnasium's vector environments refuse to step an
-    environment whose episode is over.
+    environment whose episode is over. The environment's own entries are left out.
     """
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
-        self._last = observation, False, False, info
-        return observation, info
+        observation, _ = self.env.reset(seed=seed, options=options)
+        self._last = observation, False, False, 0
+        return observation, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        observation, terminated, truncated, info = self._last
+        observation, terminated, truncated, steps = self._last
         reward: Any = 0.0
         if not (terminated or truncated):
             observation, reward, terminated, truncated, info = self.env.step(action)
-            self._last = observation, terminated, truncated, info
-        info = {**info, "terminated": terminated, "truncated": truncated}
+            steps = info["simulator_steps"]
+            self._last = observation, terminated, truncated, steps
+        info = {"simulator_steps": steps, "terminated": terminated, "truncated": truncated}
         return observation, float(reward), False, False, info
 
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import numbers
+from functools import cache
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Space
+from gymnasium.wrappers import TimeLimit
 from jaxtyping import Float32, UInt8
 
 from armillary.errors import ArmillaryError, EnvironmentFailure, UsageError
 
+log = logging.getLogger(__name__)
+
 _IMAGE_KEYS = ("pixels", "image", "rgb")
 _SMALLEST_IMAGE = 8
 """A Box with a shorter side than this is not taken for an image."""
+_LONG = 100_000
+"""Simulator steps after which an episode that nothing limits is suspected to have no end."""
 
 
 class Guard(gymnasium.Wrapper):
     """Turns whatever goes wrong in an environment into an `EnvironmentFailure` that names it.
 
-    Also counts its steps: `simulator_steps`, since the last reset.
+    Also counts its steps: `simulator_steps`, since the last reset. Warns once if an episode without
+    a time limit seems to have no end.
     """
 
     def __init__(self, env: gymnasium.Env, name: str) -> None:
@@ -39,16 +47,19 @@ class Guard(gymnasium.Wrapper):
             raise
         except Exception as error:
             raise self._failure("raised", error) from error
-        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+        if not (isinstance(result, tuple) and len(result) == 2):
             raise EnvironmentFailure(
                 f"{self.name}: reset returned {_describe(result)}, but Gymnasium's is the pair "
                 "(observation, info)"
             )
+        self._check_info(result[1])
         return result
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Steps the environment."""
         self.simulator_steps += 1
+        if self.simulator_steps == _LONG + 1 and not _has_time_limit(self.env):
+            _warn_of_no_end(self.name)
         try:
             result = self.env.step(action)
         except ArmillaryError:
@@ -61,6 +72,7 @@ class Guard(gymnasium.Wrapper):
                 "(observation, reward, terminated, truncated, info)"
             )
         observation, reward, terminated, truncated, info = result
+        self._check_info(info)
         if isinstance(reward, np.ndarray) and reward.size == 1:
             reward = reward.item()
         if not isinstance(reward, numbers.Real):
@@ -84,6 +96,13 @@ class Guard(gymnasium.Wrapper):
         except Exception as error:
             raise self._failure("could not be drawn:", error) from error
 
+    def _check_info(self, info: Any) -> None:
+        if not isinstance(info, dict):
+            raise EnvironmentFailure(
+                f"{self.name}: the info {self._where} is {_describe(info)}, expected a dictionary, "
+                "which may be empty"
+            )
+
     @property
     def _where(self) -> str:
         return f"at step {self.simulator_steps}" if self.simulator_steps else "at reset"
@@ -92,6 +111,25 @@ class Guard(gymnasium.Wrapper):
         return EnvironmentFailure(
             f"{self.name} {what} {type(error).__name__} {self._where}: {error}"
         )
+
+
+def _has_time_limit(env: gymnasium.Env) -> bool:
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, TimeLimit):
+            return True
+        env = env.env
+    return False
+
+
+@cache
+def _warn_of_no_end(name: str) -> None:
+    """Warns once in this process, however many environments of the name there are."""
+    log.warning(
+        "an episode of %s has gone on for more than %s simulator steps, and no time limit ends it: "
+        "if it never ends, give --environment.time-limit N",
+        name,
+        f"{_LONG:,}",
+    )
 
 
 class NormalizedActions(gymnasium.ActionWrapper):
