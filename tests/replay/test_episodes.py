@@ -35,7 +35,7 @@ def same(a: Episode, b: Episode) -> bool:
 def store(tmp_path):
     store = EpisodeStore(tmp_path)
     for seed in range(4):
-        assert store.append(make(seed, rows=6 + seed, terminal=seed == 2)) == seed
+        store.write(seed, make(seed, rows=6 + seed, terminal=seed == 2))
     return store
 
 
@@ -44,7 +44,6 @@ def test_an_episode_comes_back_as_it_was(store, tmp_path):
         assert len(opened) == 4
         assert opened.indices == [0, 1, 2, 3]
         assert opened.lengths == {0: 6, 1: 7, 2: 8, 3: 9}
-        assert opened.total_steps == 5 + 6 + 7 + 8
         for seed in range(4):
             assert same(opened.load(seed), make(seed, rows=6 + seed, terminal=seed == 2))
 
@@ -70,16 +69,8 @@ def test_arrays_of_any_memory_order(tmp_path):
         np.asfortranarray(episode.image), np.asfortranarray(episode.action), episode.reward
     )
     store = EpisodeStore(tmp_path)
-    store.append(turned)
+    store.write(0, turned)
     assert same(store.load(0), episode)
-
-
-def test_truncate_drops_what_will_be_collected_again(store, tmp_path):
-    store.truncate(2)
-    for opened in (store, EpisodeStore(tmp_path)):
-        assert opened.indices == [0, 1]
-        assert opened.next_index == 2
-    assert store.append(make(9)) == 2
 
 
 def test_write_replaces(store, tmp_path):
@@ -150,7 +141,7 @@ def test_damaged_files_are_named_set_aside_and_skipped(store, tmp_path, caplog, 
 
 def test_every_part_of_large_images_is_checked(tmp_path, caplog):
     for seed in range(3):
-        EpisodeStore(tmp_path).append(make(seed, rows=20, size=64))
+        EpisodeStore(tmp_path).write(seed, make(seed, rows=20, size=64))
     for index, place in ((0, 0.1), (2, 0.97)):
         path = tmp_path / f"episode-{index:06d}.npz"
         content = bytearray(path.read_bytes())
@@ -161,19 +152,10 @@ def test_every_part_of_large_images_is_checked(tmp_path, caplog):
     assert same(store.load(1), make(1, rows=20, size=64))
 
 
-def test_a_damaged_last_episode_keeps_its_number(store, tmp_path):
-    _flip(tmp_path / "episode-000003.npz")
-    opened = EpisodeStore(tmp_path)
-    assert opened.next_index == 4
-    opened.truncate(3)
-    assert opened.next_index == 3
-    assert EpisodeStore(tmp_path).next_index == 3
-
-
 def test_no_flipped_bit_goes_unnoticed(tmp_path, caplog):
     """Any one bit of the file: either the episode is as it was, or the file is set aside."""
     episode = make(0, rows=3, size=2, terminal=True)
-    EpisodeStore(tmp_path / "whole").append(episode)
+    EpisodeStore(tmp_path / "whole").write(0, episode)
     content = (tmp_path / "whole" / "episode-000000.npz").read_bytes()
     found = 0
     rng = random.Random(0)
@@ -203,11 +185,11 @@ def test_files_of_others_are_left_alone(store, tmp_path):
 
 def test_episodes_of_another_environment_are_refused(store, tmp_path):
     with pytest.raises(UsageError, match="different environments"):
-        store.append(make(0, size=8))
+        store.write(4, make(0, size=8))
     with pytest.raises(UsageError, match="different environments"):
-        store.append(make(0, dims=3))
+        store.write(4, make(0, dims=3))
     assert len(EpisodeStore(tmp_path)) == 4
-    EpisodeStore(tmp_path / "other").append(make(0, dims=3))
+    EpisodeStore(tmp_path / "other").write(0, make(0, dims=3))
     (tmp_path / "other" / "episode-000000.npz").rename(tmp_path / "episode-000004.npz")
     with pytest.raises(RunError, match="different environments"):
         EpisodeStore(tmp_path)

@@ -1,4 +1,4 @@
-"""Episodes on disk: one file each, appended as they finish, read chunk by chunk."""
+"""Episodes on disk: one file each, written as they finish, read chunk by chunk."""
 
 from __future__ import annotations
 
@@ -114,17 +114,6 @@ class EpisodeStore:
                 else:
                     self._set_aside(path, entry)
 
-    def append(self, episode: Episode) -> int:
-        """Writes an episode under the next free index, which is returned.
-
-        Raises:
-            StorageError: it could not be written; nothing of it is left behind.
-            UsageError: its images or actions are of another size than those in the store.
-        """
-        index = self.next_index
-        self.write(index, episode)
-        return index
-
     def write(self, index: int, episode: Episode) -> None:
         """Writes an episode under an index of the caller's, in place of one that may be there.
 
@@ -150,30 +139,9 @@ class EpisodeStore:
         write_atomically(path, save)
         self._entries[index] = _read_entry(path)
 
-    def truncate(self, count: int) -> None:
-        """Deletes every episode whose index is `count` or more: a resumed run collects it again.
-
-        Raises:
-            StorageError: a file could not be deleted.
-        """
-        for folder in (self.folder, self.folder / "damaged"):
-            for index, path in _numbered(folder).items():
-                if index >= count:
-                    try:
-                        path.unlink()
-                    except OSError as error:
-                        raise storage_error(path, error) from error
-        self._entries = {index: e for index, e in self._entries.items() if index < count}
-
     def __len__(self) -> int:
         """Episodes that can be read."""
         return len(self._entries)
-
-    @property
-    def next_index(self) -> int:
-        """One more than the highest index that was given out, damaged episodes included."""
-        taken = [*self._entries, *_numbered(self.folder / "damaged")]
-        return max(taken, default=-1) + 1
 
     @property
     def indices(self) -> list[int]:
@@ -184,11 +152,6 @@ class EpisodeStore:
     def lengths(self) -> dict[int, int]:
         """Rows (T + 1) of each episode, by index, ascending."""
         return {index: len(self._entries[index].reward) for index in self.indices}
-
-    @property
-    def total_steps(self) -> int:
-        """Agent steps of all episodes together."""
-        return sum(len(entry.reward) - 1 for entry in self._entries.values())
 
     def load(self, index: int) -> Episode:
         """Reads a whole episode.

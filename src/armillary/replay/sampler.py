@@ -56,11 +56,6 @@ class ChunkSampler:
         self.episodes: int | None = None
         self._warned = False
 
-    @property
-    def skipped(self) -> int:
-        """Episodes too short for a chunk."""
-        return sum(rows < self.chunk_length for rows in self._lengths().values())
-
     def _lengths(self) -> dict[int, int]:
         lengths = self.store.lengths
         if self.episodes is None:
@@ -78,10 +73,12 @@ class ChunkSampler:
         chunks = np.maximum(rows - self.chunk_length + 1, 0)
         ends = np.cumsum(chunks)
         if not chunks.any():
-            longest = f"the longest has {rows.max()} rows" if len(rows) else "there are none"
+            if not len(rows):
+                raise UsageError(f"there are no episodes in {self.store.folder}: collect some")
             raise UsageError(
-                f"no episode in {self.store.folder} has {self.chunk_length} rows "
-                f"(training.chunk_length), {longest}: choose a shorter chunk"
+                f"no episode in {self.store.folder} has {self.chunk_length} rows, the length of a "
+                f"chunk; the longest has {rows.max()}: give --training.chunk-length {rows.max()} "
+                "or less in a new run folder"
             )
         if not chunks.all() and not self._warned:
             self._warned = True
