@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     import jax
 
 
+def purpose_key(seed: int, purpose: str) -> jax.Array:
+    """Returns the JAX key of `purpose`: `fold_in(purpose_key, counter)` is `key(..., counter)`."""
+    import jax
+
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
+
+
 def key(seed: int, purpose: str, counter: int = 0) -> jax.Array:
     """Returns the JAX key for the `counter`-th use of `purpose` in the run seeded with `seed`."""
     import jax
 
-    base = jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
-    return jax.random.fold_in(base, counter)
+    return jax.random.fold_in(purpose_key(seed, purpose), counter)
 
 
 def generator(seed: int, purpose: str, counter: int = 0) -> np.random.Generator:

@@ -3,6 +3,7 @@
 s_t = 0.9 s_t-1 + a_t-1 + N(0, 0.5^2), o_t = s_t + N(0, 0.8^2), s_0 = 0.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -45,14 +46,15 @@ def _kalman(actions: np.ndarray, observations: np.ndarray) -> float:
 def _bound(actions: np.ndarray, observations: np.ndarray, posterior) -> tuple[float, float]:
     """The bound with q(s_t | s_t-1) = posterior(t, s_t-1), and its standard error."""
     rng = np.random.default_rng(1)
-    state, total = np.zeros((SAMPLES, 1)), 0.0
+    state, rows = np.zeros((SAMPLES, 1)), []
     for t in range(T):
         mean, std = posterior(t, state)
-        prior = Normal(jnp.array(A * state + actions[t]), jnp.full((SAMPLES, 1), Q))
-        q = Normal(jnp.array(mean), jnp.full((SAMPLES, 1), std))
+        prior = Normal(A * state + actions[t], np.full((SAMPLES, 1), Q))
+        q = Normal(mean, np.full((SAMPLES, 1), std))
         state = mean + std * rng.normal(size=state.shape)
-        log_likelihood = scipy.stats.norm.logpdf(observations[t], state[:, 0], R)
-        total = total + np.asarray(variational_bound(jnp.array(log_likelihood), q, prior))
+        rows.append((scipy.stats.norm.logpdf(observations[t], state[:, 0], R), q, prior))
+    arguments = jax.tree.map(lambda *xs: jnp.stack(xs, axis=1), *rows)  # (samples, time, ...)
+    total = T * np.asarray(jax.vmap(variational_bound)(*arguments))
     return float(np.mean(total)), float(np.std(total) / np.sqrt(SAMPLES))
 
 

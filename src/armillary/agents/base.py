@@ -7,9 +7,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt8
 
-from armillary.agents.planet import Planet
-from armillary.agents.random import Random
-from armillary.config import Config
 from armillary.replay.sampler import Batch
 
 
@@ -50,11 +47,3 @@ class Agent(Actor, Protocol):
         key: PRNGKeyArray,
         context: int,
     ) -> UInt8[Array, "time height width 3"]: ...
-
-
-def make_agent(config: Config, action_size: int) -> Agent:
-    """Returns the agent that the configuration names."""
-    return {"planet": Planet}[config.agent](config, action_size)
-
-
-__all__ = ["Actor", "Agent", "Random", "make_agent"]

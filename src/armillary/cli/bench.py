@@ -10,6 +10,7 @@ from typing import Any
 
 import tyro
 
+from armillary.cli.stdout import own_stdout
 from armillary.config import (
     Backend,
     Config,
@@ -52,14 +53,15 @@ def run(argv: list[str]) -> int:
     config = _config(arguments)
     from armillary.studies.bench import measure
 
-    report = measure(
-        config,
-        repeats=1 if arguments.quick else arguments.repeats,
-        every_renderer=arguments.every_renderer,
-        sizes=(256,) if arguments.quick else None,
-        say=lambda text: print(f"measuring: {text}", file=sys.stderr, flush=True),
-    )
-    print(json.dumps(report) if arguments.json else table(report, config))
+    with own_stdout() as out:
+        report = measure(
+            config,
+            repeats=1 if arguments.quick else arguments.repeats,
+            every_renderer=arguments.every_renderer,
+            sizes=(256,) if arguments.quick else None,
+            say=lambda text: print(f"measuring: {text}", file=sys.stderr, flush=True),
+        )
+        print(json.dumps(report) if arguments.json else table(report, config), file=out)
     return 0
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
+from armillary.cli.stdout import own_stdout
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,19 @@ def run(argv: list[str]) -> int:
     from armillary.studies.doctor import Check, examine
 
     checks: list[Check] = []
-    # What the libraries that are tried print must not come between the lines, or into the JSON.
-    out = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):
+    with own_stdout() as out:
         for check in examine(Path.cwd()):
             checks.append(check)
             if not arguments.json:
-                print(_lines(check.name, check.status, check.text, check.advice), file=out)
-                out.flush()
-    wrong = [check for check in checks if check.status != "ok"]
-    can_train = all(check.status != "failed" for check in checks)
-    if arguments.json:
-        found = [dataclasses.asdict(check) for check in checks]
-        print(json.dumps({"can_train": can_train, "checks": found}))
-    else:
-        print(f"\n{_verdict(can_train, len(wrong))}")
+                lines = _lines(check.name, check.status, check.text, check.advice)
+                print(lines, file=out, flush=True)
+        wrong = [check for check in checks if check.status != "ok"]
+        can_train = all(check.status != "failed" for check in checks)
+        if arguments.json:
+            found = [dataclasses.asdict(check) for check in checks]
+            print(json.dumps({"can_train": can_train, "checks": found}), file=out)
+        else:
+            print(f"\n{_verdict(can_train, len(wrong))}", file=out)
     return 0 if can_train else 1
 
 

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from armillary.cli.stdout import own_stdout
 from armillary.config import Backend, EnvironmentConfig
 from armillary.errors import UsageError
+from armillary.version import __version__
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,19 @@ def run(argv: list[str]) -> int:
         raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
     if (arguments.run is None) == (arguments.agent is None):
         raise UsageError("give either a run folder, or --agent random with --task")
+    with own_stdout() as out:
+        print(_report(arguments), file=out)
+    return 0
+
+
+def _report(arguments: Arguments) -> str:
+    """Plays the episodes; returns what is printed of them."""
     actor, state, task, environment, facts = (
         _trained(arguments) if arguments.run else _untrained(arguments)
     )
 
-    from armillary.envs import side_by_side
+    from armillary.envs import action_repeat, rendering, side_by_side
+    from armillary.envs.catalogue import names
     from armillary.training.evaluation import evaluate
     from armillary.training.signals import stop_request
 
@@ -75,14 +85,22 @@ def run(argv: list[str]) -> int:
             )
     finally:
         envs.close()
-    if arguments.json:
-        result = {"task": task, **facts, "seed": arguments.seed, **scores.as_dict()}
-        print(json.dumps(result))
-    else:
+    if not arguments.json:
         who = arguments.run or arguments.agent
-        print(f"{who} on {task}: {scores}, mean ± standard deviation")
-        print("scores: " + ", ".join(f"{score:.1f}" for score in scores.scores))
-    return 0
+        each = ", ".join(f"{score:.1f}" for score in scores.scores)
+        return f"{who} on {task}: {scores}, mean ± standard deviation\nscores: {each}"
+    result = {
+        "task": task,
+        **facts,
+        "seed": arguments.seed,
+        **scores.as_dict(),
+        "side_by_side": count,
+        "action_repeat": environment.action_repeat or action_repeat(task),
+        # An environment from elsewhere draws itself.
+        "renderer": rendering.choose(environment.renderer) if task in names() else None,
+        "armillary": __version__,
+    }
+    return json.dumps(result)
 
 
 def _trained(arguments: Arguments) -> tuple[Any, Any, str, EnvironmentConfig, dict[str, Any]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,8 +49,8 @@ def run(argv: list[str]) -> int:
         results = train(config, folder)
     except Stopped as stopped:
         raise _with_advice(stopped, folder) from None
-    files = write_report(folder)
-    print(summary(results, folder, files))
+    print(_scores(results))
+    print(_advice(results, folder, write_report(folder)))
     return 0
 
 
@@ -91,45 +93,55 @@ def _check_task(config: Config) -> None:
         raise UsageError("the task is empty: give a task, `armillary tasks` lists them")
 
 
-def summary(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> str:
-    """Returns what a finished run tells its user."""
+def _scores(results: dict[str, Any]) -> str:
+    """Returns the agent's scores beside those of random actions."""
     agent, random = results["agent"], results["random"]
 
     def row(name: str, scores: dict[str, Any]) -> str:
         values = ", ".join(f"{score:.0f}" for score in scores["scores"])
         return f"  {name:<14}{scores['mean']:8.1f} ± {scores['std']:<7.1f} ({values})"
 
-    minutes = results["seconds"] / 60
-    ratio = f"  {agent['mean'] / random['mean']:.1f} times" if random["mean"] > 0 else ""
+    lines = [
+        "",
+        f"{results['task']}: {results['episodes']} episodes, "
+        f"{results['simulator_steps']:,} environment steps, {results['updates']:,} updates, "
+        f"{results['seconds'] / 60:.1f} minutes",
+        f"score over {agent['episodes']} noise-free episodes, mean ± standard deviation:",
+        row("this agent", agent),
+        row("random actions", random),
+    ]
+    if random["mean"] > 0:
+        lines.append(f"  {'ratio':<14}{agent['mean'] / random['mean']:8.1f}")
+    return "\n".join(lines)
+
+
+def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> str:
+    """Returns where everything is, and what to do with it."""
+    armillary = "uv run armillary" if "UV" in os.environ else "armillary"
+    names = {
+        "curve": "learning curve",
+        "agent": "video",
+        "prediction": "predictions",
+        "prediction_video": "",
+    }
+    pictures = [f"{names[name]:<17}{path}" for name, path in files.items()]
     return "\n".join(
         [
             "",
-            f"{results['task']}: {results['episodes']} episodes, "
-            f"{results['simulator_steps']:,} environment steps, {results['updates']:,} updates, "
-            f"{minutes:.1f} minutes",
-            f"score over {agent['episodes']} noise-free episodes, mean ± standard deviation:",
-            row("this agent", agent),
-            row("random actions", random) + (f"\n  ratio{ratio:>17}" if ratio else ""),
-            "",
-            f"learning curve   {files['curve']}",
-            f"video            {files['agent']}",
-            f"predictions      {files['prediction']} and {files['prediction_video'].name} "
-            "(truth, model, difference)",
+            *pictures,
             f"checkpoint       {folder / 'checkpoints'}",
             "",
             "next:",
-            f"  armillary evaluate {folder} --episodes 10",
-            f"  armillary video {folder}",
-            f"  armillary plot {folder}",
-            f"  armillary train --run {folder} --episodes {2 * results['episodes']}"
+            f"  {armillary} evaluate {folder} --episodes 10",
+            f"  {armillary} video {folder}",
+            f"  {armillary} plot {folder}",
+            f"  {armillary} train --run {folder} --episodes {2 * results['episodes']}"
             "    # goes on learning",
-            f"  tensorboard --logdir {folder}",
+            f"  tensorboard --logdir {folder}    # pip install tensorboard",
             f'  python: agent = armillary.load("{folder}"); agent.act(observation)',
         ]
     )
 
 
 def _say(text: str) -> None:
-    import sys
-
     print(text, file=sys.stderr, flush=True)

@@ -9,6 +9,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.image import batch_first, batch_last, postprocess, preprocess
 
+CONTEXT, LENGTH = 5, 50
+"""Frames that are seen, and frames in all (PlaNet, Figure 10)."""
+
 
 def predict_images(
     model: WorldModel,
@@ -36,5 +39,4 @@ def predict_images(
     last = jax.tree.map(lambda x: x[-1], posteriors)
     priors = model.dynamics.imagine(last, actions[context:, None], future_key)
     features = jnp.concatenate([model.dynamics.features(s) for s in (posteriors, priors)])
-    centre = 0.5 / 2**bits  # of the dequantisation noise
-    return postprocess(batch_first(model.decoder(features[:, 0])) - centre)
+    return postprocess(batch_first(model.decoder(features[:, 0])))

@@ -51,7 +51,7 @@ def preprocess(
 
 def postprocess(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
     """Returns centred images, `preprocess`'s or a decoder's, as bytes to be looked at."""
-    return jnp.clip((images + 0.5) * 255 + 0.5, 0, 255).astype(jnp.uint8)
+    return jnp.clip(jnp.floor((images + 0.5) * 256), 0, 255).astype(jnp.uint8)
 
 
 def batch_last(images: Shaped[Array, "batch h w channels"]) -> Shaped[Array, "channels h w batch"]:

@@ -10,24 +10,6 @@ from jaxtyping import Array, Float
 from armillary.nets.distributions import Normal, divergence
 
 
-def variational_bound(
-    log_likelihood: Float[Array, "*batch"], posterior: Normal, prior: Normal
-) -> Float[Array, "*batch"]:
-    """Returns the summand of PlaNet, Eq. 3, for each time step, in nats.
-
-    Summed over time it is, in expectation over the posterior's samples, a lower bound on
-    ln p(o_1:T | a_1:T): the reconstruction term minus the complexity term
-
-        ln p(o_t | s_t) - KL[q(s_t | o_<=t, a_<t) || p(s_t | s_t-1, a_t-1)].
-
-    Args:
-        log_likelihood: ln p(o_t | s_t) at the posterior's sample.
-        posterior: q(s_t | o_<=t, a_<t).
-        prior: p(s_t | s_t-1, a_t-1) at the sample of s_t-1.
-    """
-    return log_likelihood - divergence(posterior, prior)
-
-
 def clipped_divergence(
     posterior: Normal,
     prior: Normal,
@@ -47,3 +29,31 @@ def clipped_divergence(
     if per == "step":
         return jnp.mean(jnp.maximum(nats, free_nats))
     return jnp.maximum(jnp.mean(nats), free_nats)
+
+
+def variational_bound(
+    log_likelihood: Float[Array, "*batch"] | Float[Array, ""],
+    posterior: Normal,
+    prior: Normal,
+    *,
+    free_nats: float = 0.0,
+    free_nats_per: Literal["step", "batch"] = "step",
+    divergence_scale: float = 1.0,
+) -> Float[Array, ""]:
+    """Returns the bound of PlaNet, Eq. 3, in nats for each time step: the mean over all axes of
+
+        ln p(o_t | s_t) - KL[q(s_t | o_<=t, a_<t) || p(s_t | s_t-1, a_t-1)],
+
+    the reconstruction term minus the complexity term. Times T it is, in expectation over the
+    posterior's samples, a lower bound on ln p(o_1:T | a_1:T) (without free nats, at scale one).
+
+    Args:
+        log_likelihood: ln p(o_t | s_t) at the posterior's sample, or its mean.
+        posterior: q(s_t | o_<=t, a_<t).
+        prior: p(s_t | s_t-1, a_t-1) at the sample of s_t-1.
+        free_nats: as in `clipped_divergence`.
+        free_nats_per: as in `clipped_divergence`.
+        divergence_scale: beta, the weight of the complexity term.
+    """
+    complexity = clipped_divergence(posterior, prior, free_nats, free_nats_per)
+    return jnp.mean(log_likelihood) - divergence_scale * complexity

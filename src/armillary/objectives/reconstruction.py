@@ -12,7 +12,7 @@ from armillary.dynamics.world_model import WorldModel
 from armillary.nets.distributions import divergence
 from armillary.nets.image import Decoder, batch_last, preprocess
 from armillary.nets.pieces import in_pieces, sum_in_pieces
-from armillary.objectives.bound import clipped_divergence
+from armillary.objectives.bound import clipped_divergence, variational_bound
 from armillary.replay.sampler import Batch
 
 
@@ -47,16 +47,23 @@ def reconstruction_loss(
     image = sum_in_pieces(_image_loss, model.decoder, kept) / len(kept[0])
     reward_error = model.reward(posteriors) - _swap(chunks.reward)
     reward = 0.5 * jnp.mean(reward_error**2)
-    clipped = clipped_divergence(
-        posteriors.distribution, priors, config.free_nats, config.free_nats_per
+    posterior = posteriors.distribution
+    loss = -variational_bound(
+        -(image + config.reward_scale * reward),
+        posterior,
+        priors,
+        free_nats=config.free_nats,
+        free_nats_per=config.free_nats_per,
+        divergence_scale=config.divergence_scale,
     )
-    loss = image + config.reward_scale * reward + config.divergence_scale * clipped
     metrics = {
         "loss/total": loss,
         "loss/image": image,
         "loss/reward": reward,
-        "loss/divergence": clipped,
-        "divergence": jnp.mean(divergence(posteriors.distribution, priors)),
+        "loss/divergence": clipped_divergence(
+            posterior, priors, config.free_nats, config.free_nats_per
+        ),
+        "divergence": jnp.mean(divergence(posterior, priors)),
     }
     return loss, metrics
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from armillary import __version__, seeding
-from armillary.agents.base import Agent, make_agent
+from armillary.agents.base import Agent
+from armillary.agents.registry import make_agent
 from armillary.config import Config, EnvironmentConfig
 from armillary.envs import action_repeat, tasks
 from armillary.replay.sampler import Batch

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from armillary.config import Config, to_dict
+from armillary.config import Config, flatten, to_dict
 from armillary.errors import RunError, UsageError
 from armillary.files import write_atomically
 from armillary.training.run import MAY_CHANGE, Run
@@ -172,14 +172,6 @@ def _training(runs: list[list[dict[str, Any]]]) -> Curve:
 
 def _settings(config: Config) -> dict[str, Any]:
     """Returns every field, by dotted name, that makes two runs of a task different experiments."""
-
-    def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for name, value in values.items():
-            nested = isinstance(value, Mapping)
-            flat |= flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-        return flat
-
     ignored = MAY_CHANGE | {"seed", "task"}
     return {name: v for name, v in flatten(to_dict(config)).items() if name not in ignored}
 

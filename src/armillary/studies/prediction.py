@@ -6,11 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
+from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.errors import UsageError
 from armillary.replay.episodes import Episode
 from armillary.training.player import Player
-
-CONTEXT, LENGTH = 5, 50
+from armillary.training.rollout import compiled_predict
 
 
 def open_loop(
@@ -42,6 +42,6 @@ def open_loop(
             f"an episode of {episode.steps} steps has nothing to predict from step {start} on "
             f"after {context} frames of context: start earlier, or play a longer episode"
         )
-    predict = jax.jit(player.agent.predict, static_argnames="context")
+    predict = compiled_predict(player.agent)
     key = jax.random.key(seed)
     return true, np.asarray(predict(player.state, true, actions, key, context=context))

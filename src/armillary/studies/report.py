@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from armillary.config import Config
+from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs.catalogue import action_repeat
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.studies.plots import learning_curve
-from armillary.studies.prediction import CONTEXT, LENGTH, open_loop
+from armillary.studies.prediction import open_loop
 from armillary.studies.video import side_by_side, strip, write_video
 from armillary.training.player import Player, load
 from armillary.training.run import Run
@@ -27,8 +28,9 @@ def write_report(folder: str | Path) -> dict[str, Path]:
         folder: the run folder.
 
     Returns:
-        `curve` (PNG), `agent` (MP4: a noise-free episode), `prediction` (PNG: true frames above
-        predicted ones) and `prediction_video` (MP4).
+        `curve` (PNG), `agent` (MP4: a noise-free episode), and if that episode is longer than the
+        model's context `prediction` (PNG: true frames above predicted ones) and
+        `prediction_video` (MP4).
     """
     run = Run(folder)
     player = load(folder)
@@ -36,9 +38,10 @@ def write_report(folder: str | Path) -> dict[str, Path]:
     files = {"curve": learning_curve([run.folder], run.folder / "curve.png")}
     files["agent"] = run.folder / "agent.mp4"
     write_video(files["agent"], episode.image, fps=frames_per_second(run.config))
-    files["prediction"] = run.folder / "prediction.png"
-    files["prediction_video"] = run.folder / "prediction.mp4"
-    write_prediction(player, episode, files["prediction_video"], files["prediction"])
+    if episode.steps >= CONTEXT:
+        files["prediction"] = run.folder / "prediction.png"
+        files["prediction_video"] = run.folder / "prediction.mp4"
+        write_prediction(player, episode, files["prediction_video"], files["prediction"])
     return files
 
 

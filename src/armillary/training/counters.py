@@ -16,5 +16,7 @@ class Counters:
     seconds: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
     """Sums of the losses of the updates since the last episode."""
+    evaluated: int = -1
+    """Episodes that had been collected at the last test, which a resumed run does not repeat."""
     position: dict[str, int] | None = None
     """How far the log files were, to which a resumed run cuts them back."""

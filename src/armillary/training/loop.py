@@ -14,28 +14,29 @@ from typing import Any
 import gymnasium as gym
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
-from armillary.agents.base import Random, make_agent
+from armillary.agents.random import Random
+from armillary.agents.registry import make_agent
 from armillary.config import Config, to_dict
+from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs import action_repeat, side_by_side
 from armillary.errors import EnvironmentFailure, NumericalError, UsageError
 from armillary.files import write_atomically
 from armillary.replay.episodes import Episode, EpisodeStore
-from armillary.replay.sampler import ChunkSampler, prefetch
+from armillary.replay.sampler import Batch, ChunkSampler, prefetch
 from armillary.training import checkpoint
 from armillary.training.counters import Counters
 from armillary.training.evaluation import Scores, evaluate
 from armillary.training.logger import Logger
 from armillary.training.progress import Progress
-from armillary.training.rollout import returns, rollout
+from armillary.training.rollout import compiled_predict, returns, rollout
 from armillary.training.run import Run
 from armillary.training.signals import Stopped, StopRequest, stop_request
 
 FRAMES_PER_SECOND = 30
 """Of the videos in TensorBoard."""
-CONTEXT, PREDICTED = 5, 50
-"""Frames seen and frames in all of the predictions in TensorBoard."""
 
 
 def train(
@@ -67,7 +68,6 @@ def train(
     env = side_by_side(config.task, config.environment, 1)  # fails before anything is written
     try:
         with run.locked(), stop_request() as stop:
-            run.open(config)
             trainer = Trainer(config, run, env, stop, on_progress)
             try:
                 return trainer.train()
@@ -92,18 +92,20 @@ class Trainer:
         self.run = run
         self.stop = stop
         self.on_progress = on_progress
-        self.last_saved = time.monotonic()
+        self.started = self.last_saved = time.monotonic()
         self.env = env
         self.action_size = int(env.single_action_space.shape[0])  # type: ignore[index]
         self.repeat = config.environment.action_repeat or action_repeat(config.task)
         self.counters = Counters(self.action_size)
         self.agent = make_agent(config, self.action_size)
-        self.update = jax.jit(self.agent.update, donate_argnums=0)
+        self.update = jax.jit(self._update, donate_argnums=0)
+        self.state = self._restore()
+        self.seconds_before = self.counters.seconds
+        run.open(config)  # all that can be wrong with the request has been seen by now
         self.store = EpisodeStore(run.episodes)
         self.sampler = ChunkSampler(
             self.store, config.training.batch_size, config.training.chunk_length
         )
-        self.state = self._restore()
         self.logger = Logger(
             run.folder, self.counters.position, wandb=config.wandb, config=to_dict(config)
         )
@@ -134,7 +136,8 @@ class Trainer:
             if counters.episodes >= config.episodes:
                 return
             fitted = counters.episodes - config.collection.seed_episodes
-            if fitted > 0 and fitted % config.evaluation.every == 0:
+            due = fitted > 0 and fitted % config.evaluation.every == 0
+            if due and counters.evaluated != counters.episodes:
                 self._evaluate()
             self._collect(seed_episode=False)
 
@@ -143,10 +146,14 @@ class Trainer:
         collected = episodes - self.config.collection.seed_episodes
         return (collected + 1) * self.config.training.collect_interval
 
+    def _update(self, state: Any, batch: Batch, key: PRNGKeyArray, counter: int) -> Any:
+        return self.agent.update(state, batch, jax.random.fold_in(key, counter))
+
     def _fit(self, due: int) -> None:
         """Takes the updates that are due (Algorithm 1, lines 4 to 7)."""
         config, counters = self.config, self.counters
         self.sampler.episodes = counters.episodes
+        key = seeding.purpose_key(config.seed, "update")
         generators = (
             seeding.generator(config.seed, "batch", update)
             for update in range(counters.updates, due)
@@ -154,28 +161,22 @@ class Trainer:
         with prefetch(self.sampler, generators, transfer=jax.device_put) as batches:
             for batch in batches:
                 self.stop.check()
-                start = time.monotonic()
-                key = seeding.key(config.seed, "update", counters.updates)
-                state, metrics = self.update(self.state, batch, key)
+                state, metrics = self.update(self.state, batch, key, counters.updates)
                 values = {name: float(x) for name, x in jax.device_get(metrics).items()}
                 self._check_finite(values)
                 self.state = state
                 counters.updates += 1
                 for name, value in values.items():
                     counters.losses[name] = counters.losses.get(name, 0.0) + value
-                counters.seconds += time.monotonic() - start
                 losses = {name: x for name, x in values.items() if name.startswith("loss/")}
                 self.progress.update(updates=counters.updates, losses=losses)
                 self.on_progress(counters)
-                minutes = (time.monotonic() - self.last_saved) / 60
-                if minutes > config.training.checkpoint_minutes:
-                    self._save()
+                self._save_if_due()
 
     def _collect(self, *, seed_episode: bool) -> None:
-        """Collects one episode and saves everything (Algorithm 1, lines 1 and 8 to 16)."""
+        """Collects one episode (Algorithm 1, lines 1 and 8 to 16)."""
         config, counters = self.config, self.counters
         index = counters.episodes
-        start = time.monotonic()
         if index in self.store.indices:  # collected before a stop, not yet in a checkpoint
             episode = self.store.load(index)
         else:
@@ -183,14 +184,13 @@ class Trainer:
             self.store.write(index, episode)
         counters.episodes += 1
         counters.simulator_steps += episode.steps * self.repeat
-        counters.seconds += time.monotonic() - start
         values = {"collect/return": next(returns([episode])), "collect/length": episode.steps}
         updates = config.training.collect_interval
         if counters.losses:
             values |= {name: total / updates for name, total in counters.losses.items()}
             counters.losses = {}
         self._log(values)
-        self._save()
+        self._save_if_due()
         self.progress.episode(counters.episodes, counters.simulator_steps, values["collect/return"])
         self.on_progress(counters)
 
@@ -231,10 +231,10 @@ class Trainer:
         """Logs a video of an episode, and predicted frames (below) beside true ones (above)."""
         step = self.counters.simulator_steps
         self.logger.video("evaluate/agent", episode.image, step, fps=FRAMES_PER_SECOND)
-        images, actions = episode.image[:PREDICTED], episode.action[:PREDICTED]
+        images, actions = episode.image[:LENGTH], episode.action[:LENGTH]
         if len(images) > CONTEXT:
             key = seeding.key(self.config.seed, "predict")
-            predict = jax.jit(self.agent.predict, static_argnames="context")
+            predict = compiled_predict(self.agent)
             predicted = np.asarray(predict(self.state, images, actions, key, context=CONTEXT))
             columns = [np.concatenate(pair) for pair in zip(images, predicted, strict=True)]
             picture = np.concatenate(columns[:: max(1, len(columns) // 10)], axis=1)
@@ -247,44 +247,48 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Tests the agent while training goes on."""
-        start = time.monotonic()
         episodes = self.config.evaluation.episodes
         scores = self._test(self.agent, self.state, episodes, "evaluate")
-        self.counters.seconds += time.monotonic() - start
+        self.counters.evaluated = self.counters.episodes
         self._log({f"evaluate/{name}": value for name, value in scores.as_dict().items()})
         self.progress.message(f"test score after {self.counters.episodes} episodes: {scores}")
 
     def _finish(self) -> dict[str, Any]:
-        """Tests the trained agent and random actions; writes `results.json`."""
-        config = self.config
-        if self.run.results.exists():
-            results = json.loads(self.run.results.read_text())
-            if results["episodes"] == config.episodes:
-                return results
-        self._save()
-        episodes = config.evaluation.final_episodes
-        agent = self._test(self.agent, self.state, episodes, "final")
-        random = self._test(Random(self.action_size), None, episodes, "final")
-        values = {f"evaluate/{name}": value for name, value in agent.as_dict().items()}
-        values |= {f"random/{name}": value for name, value in random.as_dict().items()}
-        self._log(values)
-        self._save()
-        results = {
-            "task": config.task,
-            "seed": config.seed,
-            "agent": agent.as_dict(),
-            "random": random.as_dict(),
-            "episodes": self.counters.episodes,
-            "simulator_steps": self.counters.simulator_steps,
-            "updates": self.counters.updates,
-            "seconds": self.counters.seconds,
-        }
-        text = json.dumps(results, indent=2).encode()
-        write_atomically(self.run.results, lambda file: file.write(text))
+        """Tests the trained agent and random actions, and writes `results.json`, once."""
+        results = self._earlier_results()
+        if results is None:
+            self._save()
+            episodes = self.config.evaluation.final_episodes
+            agent = self._test(self.agent, self.state, episodes, "final")
+            random = self._test(Random(self.action_size), None, episodes, "final")
+            results = {
+                "task": self.config.task,
+                "seed": self.config.seed,
+                "agent": agent.as_dict(),
+                "random": random.as_dict(),
+                "episodes": self.counters.episodes,
+                "simulator_steps": self.counters.simulator_steps,
+                "updates": self.counters.updates,
+                "seconds": self._elapsed(),
+            }
+            text = json.dumps(results, indent=2).encode()
+            write_atomically(self.run.results, lambda file: file.write(text))
+        if self.counters.evaluated != self.counters.episodes:
+            pairs = (("evaluate", results["agent"]), ("random", results["random"]))
+            self._log({f"{who}/{name}": x for who, scores in pairs for name, x in scores.items()})
+            self.counters.evaluated = self.counters.episodes
+            self._save()
         return results
+
+    def _earlier_results(self) -> dict[str, Any] | None:
+        if not self.run.results.exists():
+            return None
+        results = json.loads(self.run.results.read_text())
+        return results if results["episodes"] == self.config.episodes else None
 
     def _log(self, values: dict[str, Any]) -> None:
         counters = self.counters
+        counters.seconds = self._elapsed()
         self.logger.scalars(
             {
                 "episode": counters.episodes,
@@ -303,11 +307,22 @@ class Trainer:
             terms = ", ".join(f"{name} = {values[name]}" for name in wrong)
             raise NumericalError(
                 f"update {self.counters.updates + 1} gave {terms}; the run is stopped and the last "
-                f"good checkpoint is {newest}. Try a smaller optimizer.learning_rate or "
-                "optimizer.clip_norm, or look for such values in the environment's rewards"
+                f"good checkpoint is {newest}. Look for such values in the environment's rewards, "
+                "or try a smaller optimizer.learning_rate or optimizer.clip_norm in a new --run"
             )
 
+    def _elapsed(self) -> float:
+        """Returns the seconds that the run has taken, in this process and before."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def _save_if_due(self) -> None:
+        minutes = (time.monotonic() - self.last_saved) / 60
+        first = not checkpoint.exists(self.run.checkpoints)
+        if first or minutes > self.config.training.checkpoint_minutes:
+            self._save()
+
     def _save(self) -> None:
+        self.counters.seconds = self._elapsed()
         self.counters.position = self.logger.position
         checkpoint.save(self.run.checkpoints, self.state, asdict(self.counters))
         self.last_saved = time.monotonic()

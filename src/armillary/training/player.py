@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from armillary import seeding
-from armillary.agents.base import Agent, make_agent
+from armillary.agents.base import Agent
+from armillary.agents.registry import make_agent
 from armillary.config import Backend, Config
 from armillary.envs import make
 from armillary.errors import RunError, UsageError
@@ -84,9 +85,8 @@ class Player:
                 f"got {len(images)} observations after {self._count}: call reset() when episodes "
                 "begin, and act for the same environments until then"
             )
-        key = jax.random.fold_in(self._key, self._step)
         self._belief, action, _ = compiled(self.agent)(
-            self.state, self._belief, images, key, explore=explore
+            self.state, self._belief, images, self._key, self._step, explore=explore
         )
         self._step += 1
         return np.asarray(action)[0] if single else np.asarray(action)

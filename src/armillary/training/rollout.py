@@ -11,14 +11,29 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from armillary.agents.base import Actor
+from armillary.agents.base import Actor, Agent
 from armillary.replay.episodes import Episode
 
 
 @lru_cache(maxsize=8)
 def compiled(actor: Actor) -> Callable[..., Any]:
-    """Returns the actor's `act`, compiled once for all who use an equal actor."""
-    return jax.jit(actor.act, static_argnames="explore")
+    """Returns the actor's `act`, compiled once for all who use an equal actor.
+
+    It takes the episode's key and the number of the time step in place of the step's key.
+    """
+
+    def act(
+        state: Any, belief: Any, observation: Any, key: PRNGKeyArray, step: int, explore: bool
+    ) -> Any:
+        return actor.act(state, belief, observation, jax.random.fold_in(key, step), explore)
+
+    return jax.jit(act, static_argnames="explore")
+
+
+@lru_cache(maxsize=8)
+def compiled_predict(agent: Agent) -> Callable[..., Any]:
+    """Returns the agent's `predict`, compiled once for all who use an equal agent."""
+    return jax.jit(agent.predict, static_argnames="context")
 
 
 def rollout(
@@ -54,8 +69,7 @@ def rollout(
     running = np.ones(count, bool)
     step = 0
     while running.any():
-        step_key = jax.random.fold_in(key, step)
-        belief, action, _ = act(state, belief, observation, step_key, explore=explore)
+        belief, action, _ = act(state, belief, observation, key, step, explore=explore)
         action = np.asarray(action)
         observation, reward, terminated, truncated, _ = envs.step(action)
         for i in np.flatnonzero(running):

@@ -118,7 +118,8 @@ class Run:
         self.config = config
 
     def _foreign(self) -> Iterator[Path]:
-        return (path for path in self.folder.iterdir() if path.name != ".lock")
+        """Whatever is not left by a run that was stopped before it had begun."""
+        return (path for path in self.folder.iterdir() if not path.name.startswith("."))
 
     def _with_renderer(self, config: Config) -> Config:
         if config.environment.renderer != "auto" or config.task not in names():

@@ -1,0 +1,14 @@
+"""Agents by name."""
+
+from __future__ import annotations
+
+from armillary.agents.base import Agent
+from armillary.agents.planet import Planet
+from armillary.config import Config
+
+AGENTS = {"planet": Planet}
+
+
+def make_agent(config: Config, action_size: int) -> Agent:
+    """Returns the agent that the configuration names."""
+    return AGENTS[config.agent](config, action_size)
