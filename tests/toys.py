@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
+import os
 from typing import Any
 
 import gymnasium as gym
@@ -111,3 +114,33 @@ def rich() -> gym.Env:
 def terminating() -> gym.Env:
     """Makes a `Terminating`."""
     return Terminating()
+
+
+class Loud(Point):
+    """Prints whenever it can, also past Python and when the interpreter ends."""
+
+    def __init__(self) -> None:
+        super().__init__(steps=12)
+        self.shout("made")
+        atexit.register(self.shout, "end")
+
+    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode."""
+        self.shout("reset")
+        return super().reset(**arguments)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Takes a step."""
+        self.shout("step")
+        return super().step(action)
+
+    def shout(self, what: str) -> None:
+        """Writes to standard output by its name, by its number and through the C library."""
+        print(f"print {what}")
+        os.write(1, f"write {what}\n".encode())
+        ctypes.CDLL(None).puts(f"puts {what}".encode())
+
+
+def loud() -> gym.Env:
+    """Makes a `Loud`."""
+    return Loud()
