@@ -1,0 +1,250 @@
+"""The agent's three functions: acting, learning, predicting."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from armillary.agents.planet import Planet, PlanetBelief, PlanetState
+from armillary.config import CollectionConfig, ObjectiveConfig, OptimizerConfig
+from armillary.nets.image import preprocess
+from armillary.objectives.reconstruction import reconstruction_loss
+from armillary.planners.cem import cem
+from armillary.planners.rollout import latent_returns
+from armillary.replay.sampler import Batch
+from models import random_state
+from settings import TINY
+
+A, COUNT = 2, 3
+CONFIG = replace(
+    TINY,
+    model=replace(TINY.model, depth=1),
+    objective=ObjectiveConfig(free_nats=0.0),
+    collection=CollectionConfig(seed_episodes=2, action_noise=0.8),
+)
+AGENT = Planet(CONFIG, A)
+KEYS = jax.random.split(jax.random.key(11), 2)
+
+
+@pytest.fixture(scope="module")
+def state() -> PlanetState:
+    return random_state(AGENT)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Two observations of each environment."""
+    return np.random.default_rng(0).integers(0, 256, (2, COUNT, 64, 64, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def act() -> Callable[..., Any]:
+    return jax.jit(AGENT.act, static_argnames="explore")
+
+
+@pytest.fixture(scope="module")
+def first(state: PlanetState, images: np.ndarray, act: Callable) -> tuple[Any, Any]:
+    """The first time step, without and with exploration."""
+    belief = AGENT.initial_belief(state, COUNT)
+    return tuple(act(state, belief, images[0], KEYS[0], explore=e) for e in (False, True))
+
+
+def test_exploration_adds_gaussian_noise_and_clips(first: Any) -> None:
+    (belief, action, _), (noisy_belief, noisy_action, _) = first
+    noise = jax.random.normal(jax.random.split(KEYS[0], 4)[3], (COUNT, A))
+    expected = np.clip(action + 0.8 * noise, -1, 1)
+    assert np.any(np.abs(expected) == 1)
+    assert np.any(np.abs(expected) < 1)
+    assert np.any(np.abs(action) < 1)
+    np.testing.assert_allclose(noisy_action, expected, atol=1e-6)
+    np.testing.assert_array_equal(belief.action, action)
+    np.testing.assert_array_equal(noisy_belief.action, noisy_action)
+    for plain, noisy in zip(belief.latent[1:], noisy_belief.latent[1:], strict=True):
+        np.testing.assert_allclose(plain, noisy, rtol=1e-5, atol=1e-6)
+
+
+def _alone(state: PlanetState, belief: PlanetBelief, images: Any, key: Any, i: int) -> Any:
+    """The sample, plan and predicted return of environment `i` by the rooms below."""
+    model = state.model
+    image_key, belief_key, plan_key, _ = jax.random.split(key, 4)
+    image = preprocess(images, 5, image_key)[i]
+    noise = jax.random.normal(belief_key, (COUNT, model.dynamics.stochastic_size))[i]
+    before = jax.tree.map(lambda x: x[i], belief.latent)
+    prior = model.dynamics.predict(before, belief.action[i], None)
+    embedding = model.encoder(image.transpose(2, 0, 1)[..., None])[0]
+    latent = model.dynamics.correct(prior, embedding, noise)
+    returns = latent_returns(model, latent)
+    plan = cem(returns, jax.random.split(plan_key, COUNT)[i], action_size=A, config=CONFIG.planner)
+    return latent.stochastic, latent.deterministic, plan.mean[0], plan.predicted_return
+
+
+def test_environments_are_planned_as_each_alone(
+    state: PlanetState, images: np.ndarray, act: Callable, first: Any
+) -> None:
+    """Also in a second time step, which follows from the action of the first, noise included."""
+    alone = jax.jit(_alone, static_argnums=4)
+    belief = AGENT.initial_belief(state, COUNT)
+    second = act(state, first[1][0], images[1], KEYS[1], explore=False)
+    steps = ((belief, images[0], KEYS[0], first[0]), (first[1][0], images[1], KEYS[1], second))
+    for before, image, key, (after, action, extras) in steps:
+        together = (*after.latent[1:], action, extras["predicted_return"])
+        assert np.ptp(action, axis=0).min() > 1e-2  # the environments differ
+        for i in range(COUNT):
+            expected = alone(state, before, image, key, i)
+            for ours, theirs in zip(together, expected, strict=True):
+                np.testing.assert_allclose(ours[i], theirs, rtol=1e-4, atol=1e-5)
+    without = first[1][0]._replace(action=first[0][1])
+    other = act(state, without, images[1], KEYS[1], explore=False)
+    assert np.abs(other[0].latent.deterministic - second[0].latent.deterministic).max() > 1e-3
+
+
+def test_an_environment_sees_nothing_of_the_others(
+    state: PlanetState, images: np.ndarray, act: Callable, first: Any
+) -> None:
+    image = images[0].copy()
+    image[1] = 255 - image[1] // 4
+    belief = AGENT.initial_belief(state, COUNT)
+    belief_now, action_now, now = act(state, belief, image, KEYS[0], explore=False)
+    belief_then, action_then, then = first[0]
+    pairs = (
+        (belief_now.latent.stochastic, belief_then.latent.stochastic),
+        (now["predicted_return"], then["predicted_return"]),
+        (action_now, action_then),
+    )
+    for new, old in pairs:
+        np.testing.assert_allclose(new[::2], old[::2], rtol=1e-5, atol=1e-6)
+    for new, old in pairs[:2]:
+        assert np.abs(new[1] - old[1]).max() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    generator = np.random.default_rng(1)
+    brightness = generator.uniform(0, 200, (2, 4, 1, 1, 1))
+    return Batch(
+        jnp.asarray(np.broadcast_to(brightness, (2, 4, 64, 64, 3)), jnp.uint8),
+        jnp.asarray(generator.uniform(-1, 1, (2, 4, A)), jnp.float32),
+        jnp.asarray(generator.uniform(0, 1, (2, 4)), jnp.float32),
+    )
+
+
+SETTINGS = OptimizerConfig(learning_rate=1e-2, epsilon=1e-2, clip_norm=1e6)
+
+
+@pytest.fixture(scope="module")
+def update() -> Callable[..., Any]:
+    return jax.jit(Planet(replace(CONFIG, optimizer=SETTINGS), A).update)
+
+
+@pytest.fixture(scope="module")
+def gradient() -> Callable[..., Any]:
+    """The gradient's leaves as NumPy arrays."""
+    function = eqx.filter_jit(eqx.filter_grad(reconstruction_loss, has_aux=True))
+
+    def leaves(state: PlanetState, batch: Batch, key: Any) -> list[np.ndarray]:
+        result, _ = function(state.model, batch, key, CONFIG.objective)
+        return [np.asarray(x, np.float64) for x in jax.tree.leaves(result)]
+
+    return leaves
+
+
+def _adam(
+    gradients: list[list[np.ndarray]], settings: OptimizerConfig
+) -> tuple[list[np.ndarray], float]:
+    """Returns Adam's last step (Kingma and Ba, Algorithm 1) and its gradient's norm."""
+    m = [np.zeros_like(g) for g in gradients[0]]
+    v = [np.zeros_like(g) for g in gradients[0]]
+    for gradient in gradients:
+        norm = np.sqrt(sum(np.sum(g**2) for g in gradient))
+        clipped = [g * min(1.0, settings.clip_norm / norm) for g in gradient]
+        m = [0.9 * a + 0.1 * g for a, g in zip(m, clipped, strict=True)]
+        v = [0.999 * a + 0.001 * g**2 for a, g in zip(v, clipped, strict=True)]
+    t = len(gradients)
+    return [
+        -settings.learning_rate
+        * (a / (1 - 0.9**t))
+        / (np.sqrt(b / (1 - 0.999**t)) + settings.epsilon)
+        for a, b in zip(m, v, strict=True)
+    ], float(norm)
+
+
+def _step(before: PlanetState, after: PlanetState) -> list[np.ndarray]:
+    pairs = zip(jax.tree.leaves(before.model), jax.tree.leaves(after.model), strict=True)
+    return [np.asarray(new, np.float64) - np.asarray(old, np.float64) for old, new in pairs]
+
+
+def _assert_steps_equal(step: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    for ours, theirs in zip(step, expected, strict=True):
+        assert np.abs(theirs).max() > 0
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-2 * np.abs(theirs).max())
+
+
+def test_an_update_is_a_step_of_adam(
+    state: PlanetState, batch: Batch, update: Callable, gradient: Callable
+) -> None:
+    """Two of them, so that the moments are kept; every parameter takes part."""
+    gradients, now = [], state
+    for key in KEYS:
+        gradients.append(gradient(now, batch, key))
+        after, metrics = update(now, batch, key)
+        expected, norm = _adam(gradients, SETTINGS)
+        np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-4)
+        _assert_steps_equal(_step(now, after), expected)
+        now = after
+
+
+def test_the_gradient_is_clipped_by_its_global_norm(
+    state: PlanetState, batch: Batch, gradient: Callable
+) -> None:
+    """Far below Adam's epsilon, so that the length of the step shows the clipped norm."""
+    settings = OptimizerConfig(learning_rate=100.0, epsilon=1e-2, clip_norm=1e-3)
+    clipping = jax.jit(Planet(replace(CONFIG, optimizer=settings), A).update)
+    after, metrics = clipping(state, batch, KEYS[0])
+    expected, norm = _adam([gradient(state, batch, KEYS[0])], settings)
+    assert norm > 1
+    np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-4)  # before the clipping
+    step = _step(state, after)
+    _assert_steps_equal(step, expected)
+    length = np.sqrt(sum(np.sum(x**2) for x in step))
+    assert 0.8 < length / (100.0 * 1e-3 / 1e-2) <= 1.001
+
+
+def test_updates_fit_a_fixed_batch(state: PlanetState, batch: Batch, update: Callable) -> None:
+    now, losses = state, []
+    for i in range(20):
+        now, metrics = update(now, batch, jax.random.key(i))
+        losses.append({name: float(value) for name, value in metrics.items()})
+    assert losses[-1]["loss/total"] < 0.7 * losses[0]["loss/total"]
+    assert losses[-1]["loss/image"] < 0.7 * losses[0]["loss/image"]
+
+
+def test_predicts_from_the_context_and_the_actions_only(
+    state: PlanetState, images: np.ndarray
+) -> None:
+    model = eqx.tree_at(lambda m: m.decoder.weight, state.model, 4 * state.model.decoder.weight)
+    state = state._replace(model=model)
+    film = images.reshape(6, 64, 64, 3)
+    actions = np.random.default_rng(2).uniform(-3, 3, (6, A)).astype(np.float32)
+    compiled = jax.jit(AGENT.predict, static_argnames="context")
+
+    def predict(film: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return np.asarray(compiled(state, film, actions, KEYS[0], context=3), int)
+
+    def changed(film: np.ndarray, actions: np.ndarray) -> list[bool]:
+        return [bool(x) for x in (predict(film, actions) != plain).any((1, 2, 3))]
+
+    plain = predict(film, actions)
+    assert plain.shape == film.shape
+    for t in range(6):
+        other = film.copy()
+        other[t] //= 4
+        # Seen: changes its own reconstruction and what follows. Later: nothing.
+        assert changed(other, actions) == [t < 3 and t <= i for i in range(6)]
+        moves = actions.copy()
+        moves[t] *= -1
+        assert changed(film, moves) == [t <= i for i in range(6)]
