@@ -283,7 +283,7 @@ def small() -> Config:
     return Config(
         task="cheetah-run",
         preset="small",
-        episodes=15,
+        episodes=16,
         environment=EnvironmentConfig(renderer="warp"),
         model=ModelConfig(deterministic=128, hidden=128, depth=16),
         objective=ObjectiveConfig(reward_scale=100.0, image_steps=8),

@@ -155,7 +155,7 @@ def time_plan(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
     belief = agent.initial_belief(state, 1)
 
     def once() -> None:
-        jax.block_until_ready(act(state, belief, image, key, explore=True))
+        jax.block_until_ready(act(state, belief, image, key, 0, explore=True))
 
     return timed(once, repeats, flop=plan_flop(config, agent.action_size))
 

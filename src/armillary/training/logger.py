@@ -143,9 +143,16 @@ class Logger:
         return {"metrics_bytes": self._bytes, "environment_steps": self._step}
 
     def close(self) -> None:
-        """Ends the files."""
-        self._lines.close()
-        self._events.close()
+        """Ends the files.
+
+        Raises:
+            StorageError: what was still to be written could not be.
+        """
+        try:
+            self._lines.close()
+            self._events.close()
+        except OSError as error:
+            raise storage_error(self._path.parent, error) from error
         if self._wandb:
             self._wandb.finish()
 
