@@ -52,6 +52,9 @@ def evaluate(
 ) -> tuple[Scores, list[Episode]]:
     """Plays noise-free episodes, as many at a time as there are environments.
 
+    The environments' seeds do not depend on how many are side by side; what a stochastic agent
+    draws does, so equal scores need an equal number.
+
     Args:
         envs: environments side by side.
         actor: who acts, without exploration.
