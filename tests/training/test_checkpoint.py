@@ -142,7 +142,7 @@ def test_another_model_is_named(tmp_path):
 
 def test_a_newer_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    monkeypatch.setattr(checkpoint, "version", lambda name: "99.1")
+    monkeypatch.setattr(checkpoint, "__version__", "99.1")
     checkpoint.save(tmp_path, make(0), {})
     monkeypatch.undo()
     with pytest.raises(RunError, match=r"written by armillary 99\.1, this is .*: upgrade"):
