@@ -38,6 +38,7 @@ def run(argv: list[str]) -> int:
     from armillary.training.run import Run, default_folder
 
     folder = arguments.run or default_folder(config)
+    Run(folder).check(config)
     goes_on = Run(folder).exists
     _say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
 
