@@ -1,8 +1,9 @@
 """The whole of Algorithm 1 learns to steer, and does not when one of its parts is broken.
 
-Measured: the agent 20 and more, random actions 2 (30 steps, at most about 27). By hand, each alone:
-a transition model that does not see the action, a planner that returns the worst candidates, and a
-reward model that is not trained all stay below 8, see docs/results.md.
+Measured: the agent 19.6, random actions 2.1 (30 steps, the best play about 26). Broken by hand, each
+alone, a transition model that does not see the action, a planner that keeps the worst candidates, a
+reward model that is not trained and a posterior that does not see the image all stay below 4, see
+docs/results.md.
 """
 
 from pathlib import Path
@@ -17,5 +18,5 @@ from settings import LEARNING
 def test_a_tiny_agent_learns_to_steer(tmp_path: Path) -> None:
     results = train(LEARNING, tmp_path / "run")
     assert results["random"]["mean"] < 5
-    assert results["agent"]["mean"] > 14
+    assert results["agent"]["mean"] > 12
     assert min(results["agent"]["scores"]) > results["random"]["mean"]
