@@ -278,7 +278,7 @@ def small() -> Config:
     """An agent that learns cheetah run in minutes on two CPU cores (`docs/results.md`).
 
     It draws with mujoco-warp, so that the same command gives the same pictures on every machine,
-    with OpenGL or without; in software it is also two to three times faster.
+    with OpenGL or without; in software it is also up to three times faster.
     """
     return Config(
         task="cheetah-run",

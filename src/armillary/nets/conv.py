@@ -4,7 +4,7 @@ Arrays are (channels, height, width, batch): with the batch last, every copy of 
 long contiguous rows. On a CPU a convolution is patch extraction and then one matrix product; a
 transposed convolution is one matrix product and then overlap-add of patches. Extraction and
 overlap-add are each other's adjoint, so the derivatives are written by hand with the same two
-pieces, which is several times faster than XLA's own convolutions there. On other platforms the same
+pieces, which is faster than XLA's own convolutions there. On other platforms the same
 functions are `jax.lax.conv_general_dilated`.
 """
 
