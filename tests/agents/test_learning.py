@@ -1,9 +1,9 @@
 """The whole of Algorithm 1 learns to steer, and does not when one of its parts is broken.
 
-Measured: the agent 19.6, random actions 2.1 (30 steps, the best play about 26). Broken by hand, each
-alone, a transition model that does not see the action, a planner that keeps the worst candidates, a
-reward model that is not trained and a posterior that does not see the image all stay below 4, see
-docs/results.md.
+Measured: the agent 19.6, random actions 2.1 (30 steps, the best play about 26). Broken by hand,
+each alone, a transition model that does not see the action, a planner that keeps the worst
+candidates, a reward model that is not trained and a posterior that does not see the image all stay
+below 4, see docs/results.md.
 """
 
 from pathlib import Path
