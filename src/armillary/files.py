@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from armillary.errors import StorageError
+from armillary.errors import ArmillaryError, StorageError
 
 _STALE_SECONDS = 600.0
 
@@ -68,6 +70,32 @@ def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
         f"could not write {path}: {reason} ({_free_space(path)}); nothing saved before was lost: "
         "make room or make the folder writable, then run the same command again."
     )
+
+
+class Locked(ArmillaryError):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def lock(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Holds a lock file while the block runs; a process that dies, however it does, lets it go.
+
+    Raises:
+        Locked: another process holds it.
+        StorageError: the file cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a")  # noqa: SIM115
+    except OSError as error:
+        raise storage_error(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Locked(f"another process holds {path}") from error
+        yield
 
 
 def _free_space(path: Path) -> str:

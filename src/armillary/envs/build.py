@@ -41,18 +41,32 @@ def make(task: TaskLike, config: EnvironmentConfig | None = None) -> gymnasium.E
             what it did not promise.
     """
     config = config or EnvironmentConfig()
-    name = task if isinstance(task, str) else _name(task)
-    env = _raw(task, name, config)
+    return Pixels(control(task, config), _called(task), config.size, config.pixels)
+
+
+def control(
+    task: TaskLike, config: EnvironmentConfig | None = None, *, draw: bool = True
+) -> gymnasium.Env:
+    """Returns the environment as an agent acts in it, with the task's own observations.
+
+    Everything `make` does but the pixels. Arguments and errors as there.
+
+    Args:
+        task: likewise.
+        config: likewise.
+        draw: whether the control suite's environment must be able to draw itself.
+    """
+    config = config or EnvironmentConfig()
+    name = _called(task)
+    env = _raw(task, name, config, draw)
     if config.time_limit is not None:
         env = TimeLimit(env, config.time_limit)
     env = NormalizedActions(Guard(env, name), name)
     repeat = config.action_repeat or catalogue.action_repeat(task)
-    if repeat > 1:
-        env = RepeatAction(env, repeat)
-    return Pixels(env, name, config.size, config.pixels)
+    return RepeatAction(env, repeat) if repeat > 1 else env
 
 
-def _raw(task: TaskLike, name: str, config: EnvironmentConfig) -> gymnasium.Env:
+def _raw(task: TaskLike, name: str, config: EnvironmentConfig, draw: bool) -> gymnasium.Env:
     if isinstance(task, gymnasium.Env):
         return task
     if callable(task):
@@ -65,7 +79,8 @@ def _raw(task: TaskLike, name: str, config: EnvironmentConfig) -> gymnasium.Env:
     if task in catalogue.names():
         from armillary.envs.suite import ControlSuite
 
-        return ControlSuite(task, config.size, config.renderer)
+        mode = "rgb_array" if draw else None
+        return ControlSuite(task, config.size, config.renderer, mode)
     if ":" in task and not re.search(r"-v\d+$", task):
         return _call(_load(task), name)
     return _registered(task)
@@ -156,7 +171,10 @@ def _call(create: Callable[..., gymnasium.Env], name: str) -> gymnasium.Env:
     return env
 
 
-def _name(task: Any) -> str:
+def _called(task: Any) -> str:
+    """Returns what messages call the task."""
+    if isinstance(task, str):
+        return task
     if isinstance(task, gymnasium.Env):
         return task.spec.id if task.spec else type(task.unwrapped).__name__
     return getattr(task, "__qualname__", type(task).__name__)

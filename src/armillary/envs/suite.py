@@ -8,6 +8,8 @@ generator, and sets `render_fps` on the class; hence these lines.
 from __future__ import annotations
 
 import logging
+import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,10 @@ from armillary.envs.catalogue import names
 from armillary.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    import mujoco
     from dm_control.mujoco import Physics
+
+    from armillary.envs.rewards import Reward
 
 _UNBOUNDED = 1e10
 """dm_control's bound of an actuator that has none."""
@@ -88,6 +93,30 @@ class ControlSuite(gymnasium.Env):
     def physics(self) -> Physics:
         """dm_control's `Physics`: the simulator's model and state."""
         return self._env.physics
+
+    @property
+    def remaining(self) -> int | None:
+        """Control steps until the episode's end by its time; None: it has none."""
+        limit = self._env._step_limit
+        return None if np.isinf(limit) else math.ceil(limit - self._env._step_count)
+
+    def simulated(self) -> tuple[mujoco.MjModel, Reward, int]:
+        """Returns what is simulated: the model, the task's reward, simulator steps in a step.
+
+        A reward that is not written for whole batches of states calls the task's own function
+        for each state, and a warning says so.
+        """
+        from armillary.envs import rewards
+
+        reward = rewards.find(self.task)
+        if reward is None:
+            warnings.warn(
+                f"{self.task} has no reward for whole batches of states here: its own function is "
+                "called for each state, which takes many times longer",
+                stacklevel=3,
+            )
+            reward = rewards.of_task(type(self.physics), self._env.task)
+        return self.physics.model.ptr, reward, self._env._n_sub_steps
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

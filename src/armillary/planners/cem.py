@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from armillary.config import PlannerConfig
@@ -14,6 +16,11 @@ from armillary.config import PlannerConfig
 Evaluate = Callable[
     [Float[Array, "candidates horizon action"], PRNGKeyArray], Float[Array, " candidates"]
 ]
+HostEvaluate = Callable[
+    [Float[np.ndarray, "candidates horizon action"], PRNGKeyArray],
+    Float[np.ndarray, " candidates"],
+]
+Bound = float | Float[Array, " action"] | Float[np.ndarray, " action"]
 
 
 class Plan(NamedTuple):
@@ -22,12 +29,17 @@ class Plan(NamedTuple):
     Attributes:
         mean: mu of each action of the horizon; the first is the one to take.
         std: sigma of each action of the horizon.
-        predicted_return: the return predicted for the best candidate of the last iteration.
+        predicted_return: the return predicted for `mean`.
     """
 
     mean: Float[Array, "horizon action"]
     std: Float[Array, "horizon action"]
     predicted_return: Float[Array, ""]
+
+
+class _Belief(NamedTuple):
+    mean: Float[Array, "horizon action"]
+    std: Float[Array, "horizon action"]
 
 
 def cem(
@@ -36,14 +48,14 @@ def cem(
     *,
     action_size: int,
     config: PlannerConfig,
-    low: float | Float[Array, " action"] = -1.0,
-    high: float | Float[Array, " action"] = 1.0,
+    low: Bound = -1.0,
+    high: Bound = 1.0,
 ) -> Plan:
     """Searches for the action sequence of the highest return (PlaNet, Algorithm 2).
 
     Compiles under `jax.jit`; map it with `jax.vmap` over keys (and whatever `evaluate` closes
     over) to plan for several environments at once. A candidate whose return is NaN counts as the
-    worst.
+    worst. With one iteration and one elite it is random shooting: the best candidate is the plan.
 
     Args:
         evaluate: predicts the return of each of J candidate sequences, from a key of its own.
@@ -53,31 +65,84 @@ def cem(
         low: candidates are clipped to this bound before they are evaluated and refitted.
         high: likewise.
     """
-    shape = (config.candidates, config.horizon, action_size)
 
-    def iteration(
-        belief: tuple[Array, Array], key: PRNGKeyArray
-    ) -> tuple[tuple[Array, Array], Array]:
-        mean, std = belief
+    def iteration(belief: _Belief, key: PRNGKeyArray) -> tuple[_Belief, None]:
         sample_key, evaluate_key = jax.random.split(key)
-        noise = jax.random.normal(sample_key, shape)
-        candidates = jnp.clip(mean + std * noise, low, high)
-        returns = evaluate(candidates, evaluate_key)
-        returns = jnp.where(jnp.isnan(returns), -jnp.inf, returns)
-        best, indices = jax.lax.top_k(returns, config.elites)
-        return _refit(candidates[indices], config.refit), best[0]
+        candidates = _sample(belief, sample_key, low, high, config)
+        return _refit(candidates, evaluate(candidates, evaluate_key), config), None
 
-    first = jnp.zeros(shape[1:]), jnp.ones(shape[1:])
     keys = jax.random.split(key, config.iterations)
-    (mean, std), best = jax.lax.scan(iteration, first, keys)
-    return Plan(mean, std, best[-1])
+    belief, _ = jax.lax.scan(iteration, _first(action_size, config), keys)
+    last_key = jax.random.fold_in(key, config.iterations)
+    return Plan(*belief, evaluate(belief.mean[None], last_key)[0])
+
+
+def cem_on_host(
+    evaluate: HostEvaluate,
+    key: PRNGKeyArray,
+    *,
+    action_size: int,
+    config: PlannerConfig,
+    low: Bound = -1.0,
+    high: Bound = 1.0,
+) -> Plan:
+    """The same search with returns that are not computed in JAX, a simulator's for instance.
+
+    Draws the candidates that `cem` draws; sampling and refitting are compiled.
+
+    Args:
+        evaluate: as in `cem`, on NumPy arrays; of double precision if it likes.
+        key: as in `cem`, and all else too.
+        action_size: likewise.
+        config: likewise.
+        low: likewise.
+        high: likewise.
+
+    Returns:
+        The plan, in NumPy arrays.
+    """
+    belief = _first(action_size, config)
+    for iteration_key in jax.random.split(key, config.iterations):
+        sample_key, evaluate_key = jax.random.split(iteration_key)
+        candidates = _compiled_sample(belief, sample_key, low, high, config=config)
+        returns = np.asarray(evaluate(np.asarray(candidates), evaluate_key), np.float64)
+        # What sets good candidates apart may be less than single precision holds of their return.
+        finite = returns[np.isfinite(returns)]
+        shifted = returns - finite.max(initial=-np.inf) if len(finite) else returns
+        belief = _compiled_refit(candidates, np.asarray(shifted, np.float32), config=config)
+    mean, std = (np.asarray(x) for x in belief)
+    last_key = jax.random.fold_in(key, config.iterations)
+    return Plan(mean, std, np.asarray(evaluate(mean[None], last_key))[0])
+
+
+def _first(action_size: int, config: PlannerConfig) -> _Belief:
+    """Returns the belief that every plan begins with: standard normal (line 1)."""
+    shape = (config.horizon, action_size)
+    return _Belief(jnp.zeros(shape), jnp.ones(shape))
+
+
+def _sample(
+    belief: _Belief, key: PRNGKeyArray, low: Bound, high: Bound, config: PlannerConfig
+) -> Float[Array, "candidates horizon action"]:
+    """Draws the candidates (line 4)."""
+    noise = jax.random.normal(key, (config.candidates, *belief.mean.shape))
+    return jnp.clip(belief.mean + belief.std * noise, low, high)
 
 
 def _refit(
-    elites: Float[Array, "elites horizon action"], refit: str
-) -> tuple[Float[Array, "horizon action"], Float[Array, "horizon action"]]:
-    """Returns the mean and the spread of the best candidates (Algorithm 2, line 8)."""
+    candidates: Float[Array, "candidates horizon action"],
+    returns: Float[Array, " candidates"],
+    config: PlannerConfig,
+) -> _Belief:
+    """Returns the mean and the spread of the best candidates (lines 7 and 8)."""
+    returns = jnp.where(jnp.isnan(returns), -jnp.inf, returns)
+    _, indices = jax.lax.top_k(returns, config.elites)
+    elites = candidates[indices]
     mean = jnp.mean(elites, axis=0)
-    if refit == "mad":
-        return mean, jnp.sum(jnp.abs(elites - mean), axis=0) / (elites.shape[0] - 1)
-    return mean, jnp.std(elites, axis=0)
+    if config.refit == "mad":
+        return _Belief(mean, jnp.sum(jnp.abs(elites - mean), axis=0) / (config.elites - 1))
+    return _Belief(mean, jnp.std(elites, axis=0))
+
+
+_compiled_sample = partial(jax.jit, static_argnames="config")(_sample)
+_compiled_refit = partial(jax.jit, static_argnames="config")(_refit)
