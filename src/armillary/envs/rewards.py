@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
-from dm_control.mujoco import Physics
-from dm_control.mujoco.wrapper import MjModel
-from dm_control.rl.control import Task
 from dm_control.utils.rewards import tolerance
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
-from armillary.envs import kinematics
+from armillary.envs import kinematics, physics
 from armillary.errors import UsageError, nearest
 
+if TYPE_CHECKING:  # importing it loads OpenGL, which `suite` does in its own way
+    from dm_control.mujoco import Physics
+    from dm_control.rl.control import Task
+
 Rewards = Float64[np.ndarray, "candidates steps"]
+
+_SINGLE = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+"""Joints of a single position."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class States:
         act: activations of the actuators.
         control: what the actuators were told in the step that led to each state.
         sensordata: values of all sensors, in the model's order; `sensor` finds one by its name.
+        inputs: applied forces, mocap poses, equality constraints in use, user data
+            (`physics.INPUTS`), the same in all states; None: all are as after a reset.
     """
 
     model: mujoco.MjModel
@@ -46,6 +54,12 @@ class States:
     act: Float64[np.ndarray, "candidates steps na"]
     control: Float64[np.ndarray, "candidates steps nu"]
     sensordata: Float64[np.ndarray, "candidates steps nsensordata"]
+    inputs: Float64[np.ndarray, " inputs"] | None = None
+
+    def of(self, candidates: Bool[np.ndarray, " candidates"]) -> States:
+        """Returns the states of some of the candidates."""
+        names = ("time", "qpos", "qvel", "act", "control", "sensordata")
+        return replace(self, **{name: getattr(self, name)[candidates] for name in names})
 
     def sensor(self, name: str) -> Float64[np.ndarray, "candidates steps dimension"]:
         """Returns the values of a sensor of position or velocity.
@@ -67,22 +81,44 @@ class States:
         return self.sensordata[..., first : first + self.model.sensor_dim[sensor]]
 
     def joint(self, name: str) -> Float64[np.ndarray, "candidates steps"]:
-        """Returns the position of a hinge (radians) or slide joint."""
-        return self.qpos[..., self.model.joint(name).qposadr[0]]
+        """Returns the position of a hinge (radians) or slide joint.
+
+        Raises:
+            UsageError: there is none of that name, or it is a ball or free joint.
+        """
+        single = np.isin(self.model.jnt_type, [kind.value for kind in _SINGLE])
+        found = {
+            self.model.joint(joint).name: self.model.jnt_qposadr[joint]
+            for joint in np.flatnonzero(single)
+        }
+        if name not in found:
+            near = nearest(name, filter(None, found))
+            raise UsageError(f"the model has no hinge or slide joint {name!r}.{near}")
+        return self.qpos[..., found[name]]
 
     def position(self, kind: str, name: str) -> Float64[np.ndarray, "candidates steps 3"]:
-        """Returns where something is in the world (`kinematics.pose` explains `kind`)."""
-        position, _ = kinematics.pose(self.model, self.qpos, kind, name)
-        return np.broadcast_to(position, (*self.time.shape, 3))
+        """Returns where something is in the world (`kinematics.frame` explains `kind`)."""
+        return kinematics.as_array(self.frame(kind, name).position, self.time.shape)
 
     def rotation(self, kind: str, name: str) -> Float64[np.ndarray, "candidates steps 3 3"]:
         """Returns its orientation: the columns of the matrix are its axes."""
-        _, rotation = kinematics.pose(self.model, self.qpos, kind, name)
-        return np.broadcast_to(rotation, (*self.time.shape, 3, 3))
+        return kinematics.as_array(self.frame(kind, name).rotation, self.time.shape)
 
     def upright(self, body: str) -> Float64[np.ndarray, "candidates steps"]:
         """Returns the cosine of the angle between a body's z-axis and the vertical."""
-        return self.rotation("body", body)[..., 2, 2]
+        return np.broadcast_to(self.frame("body", body).rotation[2][2], self.time.shape)
+
+    def frame(self, kind: str, name: str) -> kinematics.Frame:
+        """Returns both, entry by entry, of which some may be plain numbers."""
+        return kinematics.frame(self.model, self.qpos, kind, name, self._mocap)
+
+    @cached_property
+    def _mocap(self) -> kinematics.Mocap | None:
+        if self.inputs is None or not self.model.nmocap:
+            return None
+        data = mujoco.MjData(self.model)
+        mujoco.mj_setState(self.model, data, self.inputs, physics.INPUTS)
+        return data.mocap_pos.copy(), data.mocap_quat.copy()
 
 
 Reward = Callable[[States], Rewards]
@@ -117,9 +153,10 @@ def of_task(kind: type[Physics], task: Task) -> Reward:
     """
 
     def reward(states: States) -> Rewards:
-        physics = kind.from_model(MjModel(states.model))
-        mine = copy.deepcopy(task)
-        return _each(states, physics.data.ptr, lambda: mine.get_reward(physics))
+        from dm_control.mujoco.wrapper import MjModel
+
+        view, mine = kind.from_model(MjModel(states.model)), copy.deepcopy(task)
+        return _each(states, view.data.ptr, lambda: mine.get_reward(view))
 
     return reward
 
@@ -127,6 +164,8 @@ def of_task(kind: type[Physics], task: Task) -> Reward:
 def _each(states: States, data: mujoco.MjData, function: Callable[[], float]) -> Rewards:
     """Returns what a function gives after each of the states was put into `data`."""
     paid = np.empty(states.time.shape)
+    if states.inputs is not None:
+        mujoco.mj_setState(states.model, data, states.inputs, physics.INPUTS)
     for index in np.ndindex(paid.shape):
         data.time = states.time[index]
         data.qpos[:], data.qvel[:] = states.qpos[index], states.qvel[index]
@@ -209,9 +248,9 @@ def _reacher(states: States) -> Rewards:
 
 def _walker(speed: float) -> Reward:
     def reward(states: States) -> Rewards:
-        position, rotation = kinematics.pose(states.model, states.qpos, "body", "torso")
-        standing = tolerance(position[..., 2], bounds=(1.2, np.inf), margin=0.6)
-        stands = (3 * standing + (1 + rotation[..., 2, 2]) / 2) / 4
+        torso = states.frame("body", "torso")
+        standing = tolerance(torso.position[2], bounds=(1.2, np.inf), margin=0.6)
+        stands = (3 * standing + (1 + torso.rotation[2][2]) / 2) / 4
         if speed == 0:
             return stands
         moves = _speed(states.sensor("torso_subtreelinvel")[..., 0], speed, speed / 2, 0.5)

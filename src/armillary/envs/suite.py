@@ -96,7 +96,12 @@ class ControlSuite(gymnasium.Env):
 
     @property
     def remaining(self) -> int | None:
-        """Control steps until the episode's end by its time; None: it has none."""
+        """Control steps until the episode's end by its time; None: it has none.
+
+        0 where no episode is going on.
+        """
+        if self._env._reset_next_step:
+            return 0
         limit = self._env._step_limit
         return None if np.isinf(limit) else math.ceil(limit - self._env._step_count)
 
