@@ -1,15 +1,27 @@
-"""The README's Python, run as it is written there (with a preset that takes seconds)."""
+"""The Python of the README and of docs/planning.md, run as it is written there.
+
+(Training with a preset that takes seconds.)
+"""
 
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from settings import TINY
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+
+
+def _blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+BLOCKS = _blocks("README.md")
+PLANNING = _blocks("docs/planning.md")
 
 
 def _block(word: str) -> str:
@@ -46,3 +58,22 @@ def test_planning_on_a_function_of_ones_own(capsys: pytest.CaptureFixture) -> No
     exec(_block("armillary.plan"), {})
     (action,) = map(float, capsys.readouterr().out.strip("[] \n").split())
     assert action > 0.5  # towards the place that pays
+
+
+@pytest.mark.parametrize("block", PLANNING, ids=["jax", "python", "suite", "mjcf", "shooting"])
+def test_planning_on_any_model(block: str) -> None:
+    found: dict[str, Any] = {}
+    exec(block, found)
+    if "JaxModel" in block:
+        assert found["plan"].mean[0] > 0.5
+        assert found["plan"].predicted_return > -12  # it would be -12 for standing still
+    elif "PythonModel" in block:
+        assert found["plan"].mean[0] > 0.5
+        assert found["plan"].predicted_return == pytest.approx(-0.3, abs=0.2)
+    elif "XML" in block:
+        assert abs(found["data"].joint("hinge").qpos[0]) == pytest.approx(np.pi, abs=0.2)
+    elif "ControlSuite" in block:
+        assert np.abs(found["plan"].mean).max() <= 1
+        assert 0 <= found["plan"].predicted_return <= 48
+    else:
+        assert found["shooting"].elites == 1

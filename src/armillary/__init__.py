@@ -4,8 +4,9 @@ The names below are imported when they are used, so that `import armillary` is q
 
 - `train(config, folder)`: trains an agent, or continues a run;
 - `load(folder)`: a trained agent, ready to act;
-- `plan(step, state, key, ...)`: the cross-entropy method on a dynamics function of one's own;
-- `make(task)`: an environment as an agent sees it;
+- `plan(model, belief, key, ...)`: the cross-entropy method on any model: `JaxModel(step, n)` and
+  `PythonModel(step, n)` of a function of one's own, `Simulator` of a MuJoCo model;
+- `make(task)`: an environment as an agent sees it; `ControlSuite(task)`: the bare task;
 - `preset(name)`, `Config`: all settings.
 """
 
@@ -18,14 +19,20 @@ from armillary.version import __version__
 if TYPE_CHECKING:
     from armillary.config import Config, EnvironmentConfig, PlannerConfig, preset
     from armillary.envs.build import make
-    from armillary.planners.rollout import plan
+    from armillary.envs.suite import ControlSuite
+    from armillary.planners.rollout import JaxModel, PythonModel, plan
+    from armillary.planners.simulator import Simulator
     from armillary.training.loop import train
     from armillary.training.player import load
 
 _HOMES = {
     "Config": "config",
+    "ControlSuite": "envs.suite",
     "EnvironmentConfig": "config",
+    "JaxModel": "planners.rollout",
     "PlannerConfig": "config",
+    "PythonModel": "planners.rollout",
+    "Simulator": "planners.simulator",
     "preset": "config",
     "make": "envs.build",
     "plan": "planners.rollout",
@@ -35,8 +42,12 @@ _HOMES = {
 
 __all__ = [
     "Config",
+    "ControlSuite",
     "EnvironmentConfig",
+    "JaxModel",
     "PlannerConfig",
+    "PythonModel",
+    "Simulator",
     "__version__",
     "load",
     "make",

@@ -35,11 +35,11 @@ def test_help_answers_in_under_a_second(armillary: Run) -> None:
     result = armillary("--help")
     assert time.monotonic() - start < 1
     assert result.returncode == 0
-    for command in ("train", "evaluate", "video", "plot", "tasks", "doctor", "bench"):
+    for command in ("train", "evaluate", "video", "plot", "tasks", "doctor", "bench", "study"):
         assert f"  {command}" in result.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "video", "plot", "tasks"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "video", "plot", "tasks", "study"])
 def test_each_command_has_help_without_heavy_imports(command: str) -> None:
     code = (
         "import sys; from armillary.cli.main import main\n"

@@ -1,5 +1,7 @@
 """The cross-entropy method against a known optimum and a transcription of Algorithm 2."""
 
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 
 from armillary.config import PlannerConfig
-from armillary.planners.cem import cem
-from armillary.planners.rollout import plan
+from armillary.planners.cem import cem, cem_on_host
+from armillary.planners.rollout import JaxModel, PythonModel, plan
 
 CONFIG = PlannerConfig(horizon=4, iterations=6, candidates=200, elites=20)
 TARGET = jnp.array([[0.5, -0.3], [0.1, 0.9], [-0.7, 0.0], [0.2, 0.4]])
@@ -84,7 +86,7 @@ def test_candidates_are_clipped_before_they_are_evaluated_and_refitted() -> None
     result = cem(evaluate, jax.random.key(0), action_size=2, config=config, low=low, high=high)
     jax.effects_barrier()
     np.testing.assert_allclose(result.mean, np.broadcast_to(high, (3, 2)), atol=0.1)
-    assert len(seen) == 15
+    assert sorted(len(x) for x in seen) == [1] + 15 * [300]  # in the end the mean
     assert np.all(np.concatenate(seen) >= low)
     assert np.all(np.concatenate(seen) <= high)
 
@@ -107,13 +109,104 @@ def test_plan_on_a_function_of_ones_own() -> None:
         return state, -((state - 0.6) ** 2)
 
     config = PlannerConfig(horizon=5, iterations=10, candidates=500, elites=50)
-    result = plan(step, jnp.array(0.0), jax.random.key(0), action_size=1, config=config)
+    result = plan(JaxModel(step, 1), jnp.array(0.0), 0, config=config)
     np.testing.assert_allclose(result.mean[:2, 0], [1.0, 1.0], atol=0.05)
     state, total = 0.0, 0.0
     for action in np.asarray(result.mean)[:, 0]:
         state += 0.3 * action
         total -= (state - 0.6) ** 2
     assert total == pytest.approx(-(0.3**2), abs=0.01)
+
+
+def test_the_predicted_return_is_that_of_the_mean() -> None:
+    evaluate = partial(_quadratic, TARGET)
+    for search in (cem, cem_on_host):
+        result = search(evaluate, jax.random.key(0), action_size=2, config=CONFIG)
+        expected = evaluate(jnp.asarray(result.mean)[None], jax.random.key(9))[0]
+        np.testing.assert_allclose(result.predicted_return, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("refit", ["std", "mad"])
+def test_the_host_searches_as_jax_does(refit: str) -> None:
+    config = PlannerConfig(horizon=4, iterations=6, candidates=200, elites=20, refit=refit)
+    args = {"action_size": 2, "config": config, "low": -0.8, "high": jnp.array([0.4, 0.6])}
+    compiled = cem(partial(_quadratic, TARGET), jax.random.key(1), **args)
+
+    def evaluate(candidates: np.ndarray, key: jax.Array) -> np.ndarray:
+        assert isinstance(candidates, np.ndarray)
+        return -np.sum((candidates.astype(float) - np.asarray(TARGET)) ** 2, axis=(1, 2))
+
+    host = cem_on_host(evaluate, jax.random.key(1), **args)
+    for mine, theirs in zip(host, compiled, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_the_host_tells_returns_apart_that_single_precision_cannot() -> None:
+    """A million and a little: the little is what the search is for."""
+
+    def evaluate(candidates: np.ndarray, key: jax.Array) -> np.ndarray:
+        return 1e6 - np.sum((candidates.astype(float) - np.asarray(TARGET)) ** 2, axis=(1, 2))
+
+    result = cem_on_host(evaluate, jax.random.key(0), action_size=2, config=CONFIG)
+    plain = cem(partial(_quadratic, TARGET), jax.random.key(0), action_size=2, config=CONFIG)
+    np.testing.assert_allclose(result.mean, plain.mean, atol=1e-3)
+
+
+def test_the_host_counts_unusable_returns_as_the_worst() -> None:
+    def evaluate(candidates: np.ndarray, key: jax.Array) -> np.ndarray:
+        score = np.asarray(_quadratic(TARGET, jnp.asarray(candidates), key), np.float64)
+        score[candidates[:, 0, 0] < 0] = np.nan
+        score[candidates[:, 0, 1] > 0] = -np.inf
+        return score
+
+    result = cem_on_host(evaluate, jax.random.key(0), action_size=2, config=CONFIG)
+    assert np.all(np.isfinite(result.mean))
+    assert result.mean[0, 0] > 0 > result.mean[0, 1]
+    worst = cem_on_host(
+        lambda candidates, key: np.full(len(candidates), -np.inf),
+        jax.random.key(0),
+        action_size=2,
+        config=CONFIG,
+    )
+    assert np.all(np.isfinite(worst.mean))
+
+
+def test_random_shooting_is_one_iteration_with_one_elite() -> None:
+    """The best of J sequences drawn from the clipped standard normal."""
+    config = PlannerConfig(horizon=4, iterations=1, candidates=300, elites=1)
+    key = jax.random.key(5)
+    sample_key = jax.random.split(jax.random.split(key, 1)[0])[0]
+    drawn = jnp.clip(jax.random.normal(sample_key, (300, 4, 2)), -1, 1)
+    best = drawn[jnp.argmax(_quadratic(TARGET, drawn, key))]
+    for search in (cem, cem_on_host):
+        result = search(partial(_quadratic, TARGET), key, action_size=2, config=config)
+        np.testing.assert_array_equal(result.mean, best)
+
+
+def test_plan_on_plain_python_finds_what_jax_finds() -> None:
+    def step(state: float, action: np.ndarray) -> tuple[float, float]:
+        state = state + 0.3 * float(action[0])
+        return state, -((state - 0.6) ** 2)
+
+    config = PlannerConfig(horizon=5, iterations=6, candidates=100, elites=10)
+    mine = plan(PythonModel(step, 1), 0.0, 4, config=config)
+    theirs = plan(
+        JaxModel(lambda s, a, k: (s + 0.3 * a[0], -((s + 0.3 * a[0] - 0.6) ** 2)), 1),
+        jnp.array(0.0),
+        4,
+        config=config,
+    )
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_a_bare_function_is_refused() -> None:
+    """In a process of its own, where the tests' checks of types do not come first."""
+    code = "import armillary; armillary.plan(lambda state, action, key: (state, 0.0), 0.0, 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "UsageError" in done.stderr
+    assert "wrap a function in armillary.JaxModel" in done.stderr
 
 
 def test_the_same_key_gives_the_same_plan() -> None:

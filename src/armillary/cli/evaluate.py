@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from armillary.cli.stdout import own_stdout
-from armillary.config import Backend, EnvironmentConfig
+from armillary.config import Backend, EnvironmentConfig, PlannerConfig
 from armillary.errors import UsageError
 from armillary.version import __version__
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Score an agent over noise-free episodes: a run, or random actions on a task."""
+    """Score an agent over noise-free episodes: a run, random actions, or the true simulator.
+
+    `--agent simulator` plans with the task's own simulator instead of a learned model. Its
+    episodes are kept as they are played: the same command continues where it was stopped, and
+    asks for no more than what is missing.
+    """
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """Run folder of a trained agent."""
-    agent: Literal["random"] | None = None
-    """An agent that needs no run: random."""
+    agent: Literal["random", "simulator"] | None = None
+    """An agent that needs no run: random actions, or planning with the true simulator."""
     task: str | None = None
     """The task of an agent without a run."""
-    episodes: int = 10
-    """How many episodes."""
+    episodes: int | None = None
+    """How many episodes. Default: 10, of the simulator 3."""
     seed: int = 0
     """Seed of the environments and of the agent."""
     json: bool = False
@@ -36,28 +41,45 @@ class Arguments:
     """Rendering back end in place of the run's (without a run: auto)."""
     action_repeat: int | None = None
     """Simulator steps for each action, of an agent without a run."""
-    side_by_side: int = 5
-    """Episodes played at the same time."""
+    time_limit: int | None = None
+    """Simulator steps after which an episode ends, of an agent without a run."""
+    side_by_side: int | None = None
+    """Episodes played at the same time. Default: 5, of the simulator always 1."""
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    """How to plan with the simulator (PlaNet, Algorithm 2)."""
+    threads: int | None = None
+    """Threads of the simulator. Default: one for each core."""
+    folder: Path = Path("runs/simulator")
+    """Where the episodes of the simulator are kept."""
 
 
 def run(argv: list[str]) -> int:
     """Evaluates and prints the scores."""
     arguments = tyro.cli(Arguments, args=argv, prog="armillary evaluate")
-    for name in ("episodes", "side_by_side"):
-        if getattr(arguments, name) < 1:
-            value = getattr(arguments, name)
+    for name in ("episodes", "side_by_side", "threads", "action_repeat", "time_limit"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
             raise UsageError(f"{name} is {value}, but it must be at least 1")
     if arguments.seed < 0:
         raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
     if (arguments.run is None) == (arguments.agent is None):
-        raise UsageError("give either a run folder, or --agent random with --task")
+        raise UsageError("give either a run folder, or --agent random or simulator with --task")
+    if arguments.agent and arguments.task is None:
+        raise UsageError(
+            f"--agent {arguments.agent} needs a task: add --task, `armillary tasks` lists them"
+        )
+    report = _simulated if arguments.agent == "simulator" else _report
     with own_stdout() as out:
-        print(_report(arguments), file=out)
+        print(report(arguments), file=out)
     return 0
 
 
 def _report(arguments: Arguments) -> str:
     """Plays the episodes; returns what is printed of them."""
+    for option in ("planner", "threads", "folder"):
+        if getattr(arguments, option) != getattr(Arguments(), option):
+            raise UsageError(f"--{option} is only for --agent simulator: leave it out")
+    episodes = arguments.episodes or 10
     actor, state, task, environment, facts = (
         _trained(arguments) if arguments.run else _untrained(arguments)
     )
@@ -67,7 +89,7 @@ def _report(arguments: Arguments) -> str:
     from armillary.training.evaluation import evaluate
     from armillary.training.signals import stop_request
 
-    count = min(arguments.side_by_side, arguments.episodes)
+    count = min(arguments.side_by_side or 5, episodes)
     envs = side_by_side(task, environment, count)
     try:
         if actor is None:
@@ -79,7 +101,7 @@ def _report(arguments: Arguments) -> str:
                 envs,
                 actor,
                 state,
-                episodes=arguments.episodes,
+                episodes=episodes,
                 seed=arguments.seed,
                 on_step=lambda _: stop.check(),
             )
@@ -103,8 +125,63 @@ def _report(arguments: Arguments) -> str:
     return json.dumps(result)
 
 
+def _simulated(arguments: Arguments) -> str:
+    """Plans episodes with the true simulator; returns what is printed of them."""
+    for option in ("renderer", "side_by_side"):
+        if getattr(arguments, option) is not None:
+            name = option.replace("_", "-")
+            raise UsageError(f"--{name} means nothing to --agent simulator: leave it out")
+    from armillary.studies import simulator
+    from armillary.training.evaluation import Scores
+
+    trials = [
+        simulator.Trial(
+            str(arguments.task),
+            index,
+            arguments.seed,
+            arguments.planner,
+            arguments.action_repeat,
+            arguments.time_limit,
+        )
+        for index in range(arguments.episodes or 3)
+    ]
+    records = simulator.evaluate(trials, arguments.folder, threads=arguments.threads)
+    scores = Scores(tuple(record.score for record in records))
+    unstable, candidates = (
+        sum(getattr(record, name) for record in records) for name in ("unstable", "candidates")
+    )
+    kept = trials[0].path(arguments.folder).parent
+    if not arguments.json:
+        lines = [
+            f"simulator on {arguments.task}: {scores}, mean ± standard deviation",
+            "scores: " + ", ".join(f"{score:.1f}" for score in scores.scores),
+            f"episodes: {kept}",
+        ]
+        if unstable:
+            lines.append(f"unstable: {unstable:,} of {candidates:,} candidates, counted as worst")
+        return "\n".join(lines)
+    import mujoco
+
+    result = {
+        "task": arguments.task,
+        "agent": "simulator",
+        "seed": arguments.seed,
+        **scores.as_dict(),
+        "action_repeat": trials[0].action_repeat,
+        "time_limit": arguments.time_limit,
+        "planner": asdict(arguments.planner),
+        "seconds": [record.seconds for record in records],
+        "candidates": candidates,
+        "unstable": unstable,
+        "folder": str(kept),
+        "mujoco": mujoco.__version__,
+        "armillary": __version__,
+    }
+    return json.dumps(result)
+
+
 def _trained(arguments: Arguments) -> tuple[Any, Any, str, EnvironmentConfig, dict[str, Any]]:
-    for option in ("task", "action_repeat"):
+    for option in ("task", "action_repeat", "time_limit"):
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')} belongs to the run: leave it out")
     from armillary.training.player import load
@@ -123,9 +200,9 @@ def _trained(arguments: Arguments) -> tuple[Any, Any, str, EnvironmentConfig, di
 
 
 def _untrained(arguments: Arguments) -> tuple[Any, Any, str, EnvironmentConfig, dict[str, Any]]:
-    if arguments.task is None:
-        raise UsageError("--agent random needs a task: add --task, `armillary tasks` lists them")
     environment = EnvironmentConfig(
-        renderer=arguments.renderer or "auto", action_repeat=arguments.action_repeat
+        renderer=arguments.renderer or "auto",
+        action_repeat=arguments.action_repeat,
+        time_limit=arguments.time_limit,
     )
-    return None, None, arguments.task, environment, {"agent": arguments.agent}
+    return None, None, str(arguments.task), environment, {"agent": arguments.agent}

@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "score an agent over noise-free episodes",
     "video": "write a video of an agent, or of its model's predictions beside the truth",
     "plot": "draw learning curves of one or several runs",
+    "study": "run what a figure of the papers needs, and draw it",
     "tasks": "list the tasks of the control suite",
     "doctor": "say what this machine can do, and what to mend",
     "bench": "measure an update, a plan, rendering and the environment on this machine",

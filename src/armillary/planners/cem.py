@@ -20,7 +20,7 @@ HostEvaluate = Callable[
     [Float[np.ndarray, "candidates horizon action"], PRNGKeyArray],
     Float[np.ndarray, " candidates"],
 ]
-Bound = float | Float[Array, " action"] | Float[np.ndarray, " action"]
+Bound = float | Float[Array, ""] | Float[Array, " action"] | Float[np.ndarray, " action"]
 
 
 class Plan(NamedTuple):

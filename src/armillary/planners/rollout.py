@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Float64, PRNGKeyArray, PyTree
 from armillary.config import PlannerConfig
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
+from armillary.errors import UsageError
 from armillary.planners.cem import Bound, Evaluate, Plan, cem, cem_on_host
 
 
@@ -53,6 +54,7 @@ Step = Callable[[PyTree, Float[Array, " action"], PRNGKeyArray], tuple[PyTree, F
 HostStep = Callable[[Any, Float[np.ndarray, " action"]], tuple[Any, float]]
 
 
+@runtime_checkable
 class Model(Protocol):
     """Anything that predicts the returns of action sequences from a belief.
 
@@ -154,7 +156,15 @@ def plan(
 
     Returns:
         The plan; `plan.mean[0]` is the action to take now.
+
+    Raises:
+        UsageError: the model is a bare function, or nothing that predicts returns.
     """
+    if not isinstance(model, Model):
+        raise UsageError(
+            f"the model is {type(model).__name__}, which predicts no returns: wrap a function in "
+            "armillary.JaxModel(step, action_size) or armillary.PythonModel(step, action_size)"
+        )
     if isinstance(key, int):
         key = jax.random.key(key)
     config = config or PlannerConfig()

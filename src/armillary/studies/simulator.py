@@ -27,8 +27,9 @@ from armillary.errors import RunError
 from armillary.files import Locked, lock, write_atomically
 from armillary.planners.rollout import plan
 from armillary.planners.simulator import Simulator
+from armillary.studies.bar import Bar, duration
+from armillary.training.signals import stop_request
 
-SAVE_SECONDS = 60.0
 _POLL_SECONDS = 2.0
 
 
@@ -42,6 +43,7 @@ class Trial:
         seed: of the environment and of planning.
         planner: the planner's settings.
         repeat: R, simulator steps for each action; None: the paper's for this task.
+        time_limit: simulator steps after which the episode ends; None: the task's own limit.
     """
 
     task: str
@@ -49,6 +51,12 @@ class Trial:
     seed: int = 0
     planner: PlannerConfig = PlannerConfig()
     repeat: int | None = None
+    time_limit: int | None = None
+
+    @property
+    def cost(self) -> float:
+        """How many decisions of candidates a plan simulates: its time is about in proportion."""
+        return self.planner.iterations * self.planner.candidates * self.planner.horizon
 
     @property
     def action_repeat(self) -> int:
@@ -59,13 +67,15 @@ class Trial:
         """Returns where its record is kept under `folder`."""
         p = self.planner
         settings = f"H{p.horizon}-I{p.iterations}-J{p.candidates}-K{p.elites}-{p.refit}"
+        settings += f"-R{self.action_repeat}" + (f"-T{self.time_limit}" if self.time_limit else "")
         task = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.task)
         name = f"seed{self.seed}-episode{self.index}.npz"
-        return folder / task / f"{settings}-R{self.action_repeat}" / name
+        return folder / task / settings / name
 
     def make_env(self) -> gymnasium.Env:
         """Returns the environment, which is never drawn."""
-        return control(self.task, EnvironmentConfig(action_repeat=self.action_repeat), draw=False)
+        config = EnvironmentConfig(action_repeat=self.action_repeat, time_limit=self.time_limit)
+        return control(self.task, config, draw=False)
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,10 @@ class Record:
         write_atomically(path, lambda file: file.write(content.getvalue()))
 
 
+_COLUMNS = ("actions", "rewards", "predicted")
+_NOTHING = Record(np.empty((0, 0)), *np.empty((2, 0)))
+
+
 def read(path: Path) -> Record | None:
     """Returns the record of a trial; None if there is none.
 
@@ -113,7 +127,7 @@ def read(path: Path) -> Record | None:
         return None
     try:
         with np.load(path) as content:
-            arrays = {name: content[name] for name in ("actions", "rewards", "predicted")}
+            arrays = {name: content[name] for name in _COLUMNS}
             return Record(
                 **arrays,
                 seconds=float(content["seconds"]),
@@ -127,40 +141,74 @@ def read(path: Path) -> Record | None:
         ) from error
 
 
-OnStep = Callable[[Trial, Record], None]
+@dataclass
+class Stage:
+    """Where trials are played: what stays the same from one to the next.
 
-
-def play(
-    trial: Trial,
-    folder: Path,
-    *,
-    threads: int | None = None,
-    on_step: OnStep = lambda trial, record: None,
-    note: Callable[[str], None] = lambda line: None,
-) -> Record:
-    """Plays a trial to its end, from where its record stands.
-
-    Whatever `on_step` raises stops it, after the record is saved.
-
-    Args:
-        trial: which.
+    Attributes:
         folder: where the records are kept.
-        threads: of the simulator; the plan does not depend on it.
-        on_step: is called after each action.
+        threads: of the simulator; None: one for each core. No plan depends on it.
+        on_step: is called after each action, and now and then while another process plays; what
+            it raises stops the trial after its record is saved.
         note: is called with a line for the user.
+        save_seconds: how often the record of an unfinished episode is written.
     """
-    path = trial.path(folder)
+
+    folder: Path
+    threads: int | None = None
+    on_step: Callable[[Trial, Record], None] = lambda trial, record: None
+    note: Callable[[str], None] = lambda line: None
+    save_seconds: float = 60.0
+
+
+def play_all(trials: Sequence[Trial], stage: Stage) -> list[Record]:
+    """Plays what is missing of several trials; returns the records of all.
+
+    A trial that another process is playing is left to it; if that process dies, it is taken over.
+
+    Raises:
+        UsageError: the task has no simulator that can be planned with.
+        RunError: a record is damaged.
+        StorageError: a record cannot be written.
+    """
+    records: dict[Trial, Record] = {}
+    while len(records) < len(trials):
+        before = len(records)
+        for trial in trials:
+            if trial in records:
+                continue
+            path = trial.path(stage.folder)
+            record = read(path)
+            if record is None or not record.finished:
+                try:
+                    with lock(path.with_name(f".{path.stem}.lock")):
+                        record = play(trial, stage)
+                except Locked:
+                    stage.on_step(trial, record or _NOTHING)
+                    continue
+            records[trial] = record
+        if len(records) == before:
+            time.sleep(_POLL_SECONDS)
+    return [records[trial] for trial in trials]
+
+
+def play(trial: Trial, stage: Stage) -> Record:
+    """Plays a trial to its end, from where its record stands."""
+    path = trial.path(stage.folder)
     env = trial.make_env()
     try:
-        simulator = Simulator.of(env, action_repeat=trial.action_repeat, threads=threads)
+        simulator = Simulator.of(env, action_repeat=trial.action_repeat, threads=stage.threads)
         record = read(path)
         if record is not None and not _replay(env, trial, record):
-            note(f"{path} was played by another version of the simulator: played again")
+            stage.note(
+                f"{path} was played by another version of the simulator, which pays other rewards "
+                "for the same actions: the episode is played again from its beginning"
+            )
             record = None
         if record is None:
             record = Record(np.empty((0, simulator.action_size), np.float32), *np.empty((2, 0)))
             _replay(env, trial, record)
-        return _play(trial, path, env, simulator, record, on_step)
+        return _play(trial, path, env, simulator, record, stage)
     finally:
         env.close()
 
@@ -171,33 +219,29 @@ def _play(
     env: gymnasium.Env,
     simulator: Simulator,
     record: Record,
-    on_step: OnStep,
+    stage: Stage,
 ) -> Record:
     keys = seeding.key(trial.seed, "simulator", trial.index)
-    before, started = record, time.monotonic()
-    saved = started
-    columns: tuple[list[Any], ...] = ([], [], [])
+    before = record
+    started = saved = time.monotonic()
+    actions, rewards, predicted = (list(getattr(before, name)) for name in _COLUMNS)
     try:
         while not record.finished:
-            key = jax.random.fold_in(keys, len(record.actions))
+            key = jax.random.fold_in(keys, len(actions))
             chosen = plan(simulator, simulator.state(), key, config=trial.planner)
-            action = np.asarray(chosen.mean[0], np.float32)
-            _, reward, terminated, truncated, _ = env.step(action)
-            for column, value in zip(
-                columns, (action, reward, chosen.predicted_return), strict=True
-            ):
-                column.append(value)
+            actions.append(np.asarray(chosen.mean[0], np.float32))
+            predicted.append(float(chosen.predicted_return))
+            _, reward, terminated, truncated, _ = env.step(actions[-1])
+            rewards.append(float(reward))
             record = Record(
-                np.concatenate([before.actions, columns[0]]),
-                np.concatenate([before.rewards, columns[1]]),
-                np.concatenate([before.predicted, columns[2]]),
+                *(np.array(column) for column in (actions, rewards, predicted)),
                 before.seconds + time.monotonic() - started,
                 before.candidates + simulator.candidates,
                 before.unstable + simulator.unstable,
                 terminated or truncated,
             )
-            on_step(trial, record)
-            if time.monotonic() - saved > SAVE_SECONDS:
+            stage.on_step(trial, record)
+            if time.monotonic() - saved > stage.save_seconds:
                 record.save(path, trial)
                 saved = time.monotonic()
     finally:
@@ -213,44 +257,56 @@ def _replay(env: gymnasium.Env, trial: Trial, record: Record) -> bool:
     return bool(np.array_equal(paid, record.rewards))
 
 
-def play_all(
-    trials: Sequence[Trial],
-    folder: Path,
-    *,
-    threads: int | None = None,
-    on_step: OnStep = lambda trial, record: None,
-    note: Callable[[str], None] = lambda line: None,
+def evaluate(
+    trials: Sequence[Trial], folder: Path, *, threads: int | None = None
 ) -> list[Record]:
-    """Plays what is missing of several trials; returns the records of all.
+    """Plays what is missing of the trials of one task, and shows how it goes.
 
-    A trial that another process is playing is left to it; if that process dies, it is taken over.
-    Arguments as for `play`.
+    Says at the start how long it will take, shows a bar, and stops at SIGINT or SIGTERM with
+    everything saved.
+
+    Args:
+        trials: episodes of one task with the same settings.
+        folder: where the records are kept.
+        threads: of the simulator; None: one for each core.
+
+    Raises:
+        Stopped: by a signal.
     """
-    records: dict[Trial, Record] = {}
-    while len(records) < len(trials):
-        waiting = True
-        for trial in trials:
-            if trial in records:
-                continue
-            path = trial.path(folder)
-            record = read(path)
-            if record is None or not record.finished:
-                try:
-                    with lock(path.with_name(f".{path.stem}.lock")):
-                        record = play(trial, folder, threads=threads, on_step=on_step, note=note)
-                except Locked:
-                    continue
-            records[trial] = record
-            waiting = False
-        if waiting:
-            for trial in trials:
-                if trial not in records:
-                    on_step(trial, read(trial.path(folder)) or _EMPTY)
-            time.sleep(_POLL_SECONDS)
-    return [records[trial] for trial in trials]
+    records = {trial: read(trial.path(folder)) or _NOTHING for trial in trials}
+    if all(record.finished for record in records.values()):
+        return list(records.values())
+    each, plans = decisions(trials[0]), {}
+    for trial, record in records.items():
+        plans[trial] = each if record.finished else min(len(record.actions), each)
+    total, done = each * len(trials), sum(plans.values())
+    seconds = seconds_per_plan(trials[0], threads)
+    with Bar(total, done) as bar, stop_request() as stop:
+        bar.message(
+            f"{len(trials)} episodes of {each} plans, {done} of {total} plans already made; "
+            f"{seconds:.2f} s for a plan, about {duration(seconds * (total - done))} in all"
+        )
+
+        def on_step(trial: Trial, record: Record) -> None:
+            over = record.finished
+            plans[trial] = each if over else len(record.actions)
+            text = f"episode {trial.index}: {len(record.actions)} plans, return {record.score:.1f}"
+            bar.update(sum(plans.values()), text, now=over)
+            stop.check()
+
+        stage = Stage(folder, threads, on_step, bar.message)
+        return play_all(trials, stage)
 
 
-_EMPTY = Record(np.empty((0, 0)), *np.empty((2, 0)))
+def decisions(trial: Trial) -> int:
+    """Returns how many actions an episode has; 1000 simulator steps where nothing limits it."""
+    env = trial.make_env()
+    try:
+        env.reset(seed=0)
+        steps = Simulator.of(env, action_repeat=trial.action_repeat, threads=1).state().remaining
+    finally:
+        env.close()
+    return -(-(steps or 1000) // trial.action_repeat)
 
 
 def seconds_per_plan(trial: Trial, threads: int | None = None) -> float:
@@ -260,11 +316,11 @@ def seconds_per_plan(trial: Trial, threads: int | None = None) -> float:
         simulator = Simulator.of(env, action_repeat=trial.action_repeat, threads=threads)
         env.reset(seed=0)
         state, short = simulator.state(), replace(trial.planner, iterations=1)
-        best = np.inf
-        for _ in range(2):
+        times = []
+        for _ in range(3):  # the first one compiles
             started = time.monotonic()
             plan(simulator, state, 0, config=short)
-            best = min(best, time.monotonic() - started)
-        return float(best) * trial.planner.iterations
+            times.append(time.monotonic() - started)
+        return min(times) * trial.planner.iterations
     finally:
         env.close()
