@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from tyro.conf import arg
 
 from armillary.errors import UsageError, nearest
 
@@ -63,12 +65,16 @@ class EnvironmentConfig:
 class ModelConfig:
     """The world model (PlaNet, Section 3 and Appendix A)."""
 
-    dynamics: Literal["rssm"] = "rssm"
-    """The transition model, by name."""
+    dynamics: Annotated[Literal["rssm", "ssm", "rnn", "drnn"], arg(aliases=("--dynamics",))] = (
+        "rssm"
+    )
+    """The transition model (Figure 2 and Appendix D). rssm: a deterministic and a stochastic path.
+    ssm: purely stochastic. rnn: purely deterministic, no noise and no divergence. drnn: two RNNs,
+    encoder and decoder, with a stochastic state sequence between them."""
     stochastic: int = 30
-    """Dimensions of the stochastic state s, a diagonal Gaussian."""
+    """Dimensions of the stochastic state s, a diagonal Gaussian (rnn: of its mean)."""
     deterministic: int = 200
-    """Units of the GRU, the deterministic state h."""
+    """Units of the GRU, the deterministic state h (drnn: of each of two; ssm: it has none)."""
     hidden: int = 200
     """Units of every hidden fully connected layer."""
     reward_layers: int = 2
@@ -81,9 +87,9 @@ class ModelConfig:
     min_std: float = 0.1
     """Added to the softplus that gives the standard deviation of every latent Gaussian."""
     activation: Activation = "relu"
-    """Non-linearity of the fully connected layers."""
+    """Non-linearity of the fully connected layers, the reward model's too."""
     image_activation: Activation = "relu"
-    """Non-linearity of the convolutions."""
+    """Non-linearity of the encoder's and the decoder's convolutions."""
 
     def __post_init__(self) -> None:
         _positive(self, "stochastic", "deterministic", "hidden", "depth", "min_std")
@@ -99,7 +105,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """The variational bound (PlaNet, Eq. 3)."""
+    """The variational bound (PlaNet, Eq. 3), also on multi-step predictions (Eq. 6 and Eq. 7)."""
 
     free_nats: float = 3.0
     """The divergence is not pushed below this many nats."""
@@ -107,7 +113,24 @@ class ObjectiveConfig:
     """step: each time step's divergence is clipped, then averaged (PlaNet). batch: the average is
     clipped (Dreamer's code)."""
     divergence_scale: float = 1.0
-    """beta: the weight of the divergence."""
+    """beta (beta_1 in Eq. 7): the weight of the divergence."""
+    distance: int = 1
+    """d: the divergence is that from predictions over d steps (Eq. 6). 1: Eq. 3."""
+    overshooting: int = 1
+    """D: the divergences from predictions over 1, 2, ... D steps are averaged (latent overshooting,
+    Eq. 7), as far as chunks are long enough. 1: Eq. 3, as in the paper's final agent."""
+    overshooting_scales: tuple[float, ...] = (1.0,)
+    """beta_2, beta_3, ... up to beta_D; the last one given holds for all further distances."""
+    overshooting_reward_scale: float | None = None
+    """Weight of the reward's log-likelihood at the predictions over 1 to D (or over d) steps. None:
+    0, but `reward_scale` for a model without a divergence (rnn)."""
+    overshooting_image_scale: float | None = None
+    """Weight of the image's log-likelihood at these predictions (observation overshooting, Figure
+    3b): decodes D times as many images more. None: 0, but 1 for a model without a divergence (rnn),
+    whose predictions nothing else trains."""
+    global_divergence_scale: float = 0.0
+    """Weight of the posterior's divergence from a fixed global prior N(0, 1) (the paper's first
+    version), without free nats."""
     reward_scale: float = 10.0
     """Weight of the reward's log-likelihood."""
     bits: int = 5
@@ -118,9 +141,28 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         _require(self.free_nats >= 0, f"free_nats is {self.free_nats}, but it must not be negative")
-        for name in ("divergence_scale", "reward_scale"):
+        _positive(self, "distance", "overshooting")
+        _require(
+            self.distance == 1 or self.overshooting == 1,
+            f"distance is {self.distance} (Eq. 6) and overshooting is {self.overshooting} (Eq. 7): "
+            "one of them must be 1",
+        )
+        object.__setattr__(self, "overshooting_scales", tuple(self.overshooting_scales))  # of JSON
+        _require(bool(self.overshooting_scales), "overshooting_scales is empty: give one or more")
+        for name in (
+            "divergence_scale",
+            "overshooting_scales",
+            "overshooting_reward_scale",
+            "overshooting_image_scale",
+            "global_divergence_scale",
+            "reward_scale",
+        ):
             value = getattr(self, name)
-            _require(value >= 0, f"{name} is {value}, but it must not be negative")
+            for number in value if isinstance(value, tuple) else (value,):
+                _require(
+                    number is None or number >= 0,
+                    f"{name} is {value}, but it must not be negative",
+                )
         _require(1 <= self.bits <= 8, f"bits is {self.bits}, but it must be from 1 to 8")
         _require(
             self.image_steps is None or self.image_steps > 0,
@@ -145,7 +187,10 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class PlannerConfig:
-    """The cross-entropy method (PlaNet, Algorithm 2)."""
+    """The cross-entropy method (PlaNet, Algorithm 2).
+
+    One iteration with one elite is random shooting: the best of J random sequences is executed.
+    """
 
     horizon: int = 12
     """H: actions in a plan."""
@@ -179,6 +224,9 @@ class CollectionConfig:
 
     seed_episodes: int = 5
     """S: episodes of random actions before anything is learned."""
+    policy: Annotated[Literal["agent", "random"], arg(aliases=("--collection",))] = "agent"
+    """Who acts in the episodes after those. agent: the planner, with noise. random: uniform random
+    actions, as in the seed episodes (random collection, Figure 5)."""
     action_noise: float = 0.3
     """Standard deviation of the Gaussian noise added to the actions of collected episodes."""
 
@@ -260,6 +308,11 @@ class Config:
         _require(
             self.environment.size == 64,
             f"environment.size is {self.environment.size}, but the networks of this agent need 64",
+        )
+        _require(
+            self.objective.distance <= self.training.chunk_length,
+            f"distance (d) is {self.objective.distance}, but no chunk is longer than "
+            f"{self.training.chunk_length} steps (training.chunk_length)",
         )
         steps = self.objective.image_steps
         _require(

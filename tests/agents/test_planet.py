@@ -75,9 +75,8 @@ def _alone(state: PlanetState, belief: PlanetBelief, images: Any, key: Any, i: i
     image = preprocess(images, 5, image_key)[i]
     noise = jax.random.normal(belief_key, (COUNT, model.dynamics.stochastic_size))[i]
     before = jax.tree.map(lambda x: x[i], belief.latent)
-    prior = model.dynamics.predict(before, belief.action[i], None)
     embedding = model.encoder(image.transpose(2, 0, 1)[..., None])[0]
-    latent = model.dynamics.correct(prior, embedding, noise)
+    latent, _ = model.dynamics.infer(before, belief.action[i], embedding, noise)
     returns = latent_returns(model, latent)
     plan = cem(returns, jax.random.split(plan_key, COUNT)[i], action_size=A, config=CONFIG.planner)
     return latent.stochastic, latent.deterministic, plan.mean[0], plan.predicted_return

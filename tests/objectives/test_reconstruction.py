@@ -52,9 +52,9 @@ def _transcription(model: WorldModel, batch: Batch, key: Array) -> dict[str, Arr
 
     state, states, nats = model.dynamics.initial(B), [], []
     for t in range(L):
-        prior = model.dynamics.predict(state, batch.action[:, t], None)
-        state = model.dynamics.correct(prior, embeddings[:, t], noise[t])
-        (m, s), (n, r) = state.distribution, prior.distribution
+        prior = model.dynamics.predict(state, batch.action[:, t], None).distribution
+        state, _ = model.dynamics.infer(state, batch.action[:, t], embeddings[:, t], noise[t])
+        (m, s), (n, r) = state.distribution, prior
         nats.append((jnp.log(r / s) + (s**2 + (m - n) ** 2) / (2 * r**2) - 0.5).sum(-1))
         states.append(state)
     features = jnp.stack(

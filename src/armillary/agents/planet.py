@@ -64,7 +64,7 @@ class Planet:
     def update(
         self, state: PlanetState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[PlanetState, dict[str, Float[Array, ""]]]:
-        """Takes one gradient step on the loss of Eq. 3 (Algorithm 1, lines 6 and 7)."""
+        """Takes one gradient step on the loss (Algorithm 1, lines 6 and 7)."""
         model, optimizer = state
         gradient_of = eqx.filter_value_and_grad(reconstruction_loss, has_aux=True)
         (_, metrics), gradient = gradient_of(model, batch, key, self.config.objective)
@@ -92,10 +92,11 @@ class Planet:
             belief: from the previous time step, or `initial_belief`.
             observation: o_t of each environment.
             key: of everything random in this time step.
-            explore: whether to add the exploration noise, N(0, `action_noise`).
+            explore: whether to add the exploration noise, N(0, `action_noise`); in random
+                collection, whether to act at random in place of planning.
 
         Returns:
-            The next belief, the actions in [-1, 1], and `predicted_return` of each plan.
+            The next belief, the actions in [-1, 1], and `predicted_return` of each plan, if any.
         """
         model, settings = state.model, self.config
         count = observation.shape[0]
@@ -104,8 +105,10 @@ class Planet:
         images = preprocess(observation, settings.objective.bits, image_key)
         embedding = model.encoder(batch_last(images))
         noise = jax.random.normal(belief_key, (count, model.dynamics.stochastic_size))
-        prior = model.dynamics.predict(belief.latent, belief.action, None)
-        latent = model.dynamics.correct(prior, embedding, noise)
+        latent, _ = model.dynamics.infer(belief.latent, belief.action, embedding, noise)
+        if explore and settings.collection.policy == "random":
+            action = jax.random.uniform(noise_key, belief.action.shape, minval=-1.0, maxval=1.0)
+            return PlanetBelief(latent, action), action, {}
 
         def plan_one(latent: LatentState, key: PRNGKeyArray) -> tuple[Array, Array]:
             evaluate = latent_returns(model, latent)

@@ -1,4 +1,8 @@
-"""The one interface of every latent dynamics model: `initial`, `observe`, `imagine`."""
+"""The one interface of every latent dynamics model: `initial`, `observe`, `imagine`.
+
+A model is chosen by its name in `ModelConfig.dynamics`. Whoever uses it, an agent, a planner or an
+objective, knows only this interface: what a model lacks is an array without entries.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,9 @@ class LatentState(NamedTuple):
 
     Attributes:
         distribution: the Gaussian from which the stochastic state was drawn.
-        stochastic: s, a sample of it.
-        deterministic: h, the activations of the recurrent network.
+        stochastic: s, a sample of it; without entries in a purely deterministic model.
+        deterministic: h, the activations of the recurrent network (of two, one after the other);
+            without entries in a purely stochastic model.
     """
 
     distribution: Normal
@@ -32,14 +37,25 @@ class Dynamics(eqx.Module):
 
     Everything below works on any leading axes (`*batch`): candidates of a planner, sequences of a
     batch, environments side by side.
+
+    Attributes:
+        stochastic_size: numbers in s; 0 in a purely deterministic model, which has no divergence.
+        deterministic_size: numbers in h; 0 in a purely stochastic model.
+        feature_size: numbers in the features.
     """
 
     stochastic_size: eqx.AbstractVar[int]
+    deterministic_size: eqx.AbstractVar[int]
     feature_size: eqx.AbstractVar[int]
 
-    @abc.abstractmethod
     def initial(self, *batch: int) -> LatentState:
-        """Returns the fixed state before the first time step."""
+        """Returns the fixed state s_0 before the first time step: zeros.
+
+        Its standard deviation is one and never used.
+        """
+        zeros = jnp.zeros((*batch, self.stochastic_size))
+        deterministic = jnp.zeros((*batch, self.deterministic_size))
+        return LatentState(Normal(zeros, jnp.ones_like(zeros)), zeros, deterministic)
 
     @abc.abstractmethod
     def predict(
@@ -57,13 +73,24 @@ class Dynamics(eqx.Module):
         """
 
     @abc.abstractmethod
-    def correct(
+    def infer(
         self,
-        prior: LatentState,
+        state: LatentState,
+        action: Float[Array, "*batch action"],
         embedding: Float[Array, "*batch embedding"],
         noise: Float[Array, "*batch stochastic"] | None,
-    ) -> LatentState:
-        """Returns the posterior, given the embedding of the prior's time step's observation."""
+    ) -> tuple[LatentState, Normal]:
+        """Returns the posterior q(s_t | s_t-1, a_t-1, o_t) at the next time step, and the prior.
+
+        Args:
+            state: the state at this time step, t-1.
+            action: the action a_t-1 that leads to the next one.
+            embedding: of the next time step's observation o_t.
+            noise: standard normal noise of the posterior's sample; None takes the mean.
+
+        Returns:
+            The posterior with its sample, and the prior p(s_t | s_t-1, a_t-1).
+        """
 
     @abc.abstractmethod
     def features(self, state: LatentState) -> Float[Array, "*batch features"]:
@@ -95,9 +122,8 @@ class Dynamics(eqx.Module):
             state: LatentState, inputs: tuple[Array, Array, Array]
         ) -> tuple[LatentState, tuple[LatentState, Normal]]:
             embedding, action, noise = inputs
-            prior = self.predict(state, action, None)
-            posterior = self.correct(prior, embedding, noise)
-            return posterior, (posterior, prior.distribution)
+            posterior, prior = self.infer(state, action, embedding, noise)
+            return posterior, (posterior, prior)
 
         first = self.initial(batch) if state is None else state
         _, (posteriors, priors) = jax.lax.scan(step, first, (embeddings, actions, noise))

@@ -51,15 +51,6 @@ class RSSM(Dynamics):
         self.feature_size = s + h
         self.min_std = config.min_std
 
-    def initial(self, *batch: int) -> LatentState:
-        """Returns zeros (with a standard deviation of one, never used)."""
-        zeros = jnp.zeros((*batch, self.stochastic_size))
-        return LatentState(
-            Normal(zeros, jnp.ones_like(zeros)),
-            zeros,
-            jnp.zeros((*batch, self.deterministic_size)),
-        )
-
     def predict(
         self,
         state: LatentState,
@@ -72,17 +63,19 @@ class RSSM(Dynamics):
         distribution = gaussian(self.prior(h), self.min_std)
         return LatentState(distribution, sample(distribution, noise), h)
 
-    def correct(
+    def infer(
         self,
-        prior: LatentState,
+        state: LatentState,
+        action: Float[Array, "*batch action"],
         embedding: Float[Array, "*batch embedding"],
         noise: Float[Array, "*batch stochastic"] | None,
-    ) -> LatentState:
-        """Returns s_t ~ q(s_t | h_t, o_t) with the prior's h_t."""
+    ) -> tuple[LatentState, Normal]:
+        """Returns s_t ~ q(s_t | h_t, o_t), with the prior's h_t, and the prior p(s_t | h_t)."""
+        prior = self.predict(state, action, None)
         h = prior.deterministic
         parameters = self.posterior(jnp.concatenate([h, embedding], axis=-1))
         distribution = gaussian(parameters, self.min_std)
-        return LatentState(distribution, sample(distribution, noise), h)
+        return LatentState(distribution, sample(distribution, noise), h), prior.distribution
 
     def features(self, state: LatentState) -> Float[Array, "*batch features"]:
         """Returns [s_t, h_t]."""

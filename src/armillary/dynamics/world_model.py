@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from armillary.config import ModelConfig
 from armillary.dynamics.base import Dynamics, LatentState
+from armillary.dynamics.drnn import DRNN
+from armillary.dynamics.rnn import RNN
 from armillary.dynamics.rssm import RSSM
+from armillary.dynamics.ssm import SSM
 from armillary.nets.dense import Stack
 from armillary.nets.image import Decoder, Encoder
 
-DYNAMICS: dict[str, type[RSSM]] = {"rssm": RSSM}
+DYNAMICS: dict[str, Callable[..., Dynamics]] = {"rssm": RSSM, "ssm": SSM, "rnn": RNN, "drnn": DRNN}
+"""Of `(embedding_size, action_size, config, key=key)`, by the names in `ModelConfig.dynamics`."""
 
 
 class WorldModel(eqx.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from armillary.nets.distributions import Normal, divergence
 
@@ -15,8 +15,11 @@ def clipped_divergence(
     prior: Normal,
     free_nats: float,
     per: Literal["step", "batch"] = "step",
+    where: Bool[Array, "*batch"] | None = None,
 ) -> Float[Array, ""]:
     """Returns the mean divergence, not pushed below the free nats (PlaNet, Appendix A).
+
+    It is zero for a model without stochastic states.
 
     Args:
         posterior: q, leading axes of any number.
@@ -24,11 +27,14 @@ def clipped_divergence(
         free_nats: the divergence below which there is no gradient, in nats.
         per: "step" clips each time step of each sequence, then averages (PlaNet); "batch" clips
             the average (Dreamer's code). The gradients differ.
+        where: which entries the mean is over; None: all.
     """
+    if posterior.mean.shape[-1] == 0:
+        return jnp.zeros(())
     nats = divergence(posterior, prior)
     if per == "step":
-        return jnp.mean(jnp.maximum(nats, free_nats))
-    return jnp.maximum(jnp.mean(nats), free_nats)
+        return jnp.mean(jnp.maximum(nats, free_nats), where=where)
+    return jnp.maximum(jnp.mean(nats, where=where), free_nats)
 
 
 def variational_bound(
