@@ -58,6 +58,8 @@ class Simulator:
         threads: how many simulate; None: one for each core that this process may use.
 
     Attributes:
+        threads: how many simulate.
+        steps_per_action: steps of the simulator for each action.
         candidates: how many candidates were simulated so far.
         unstable: how many of them MuJoCo warned about, or were not paid finite rewards; their
             return was -inf.
@@ -87,7 +89,8 @@ class Simulator:
         ):
             if value < 1:
                 raise UsageError(f"{name} is {value}, but it must be at least 1")
-        low, high = model.actuator_ctrlrange.T.astype(np.float32).astype(np.float64)
+        with np.errstate(over="ignore"):
+            low, high = model.actuator_ctrlrange.T.astype(np.float32).astype(np.float64)
         finite = model.actuator_ctrllimited.all() and np.isfinite([low, high]).all()
         if not (model.nu and finite):
             raise UsageError(
@@ -101,7 +104,8 @@ class Simulator:
             )
         self.reward, self.action_size = reward, int(model.nu)
         self._low, self._high = low, high
-        self._repeat, self._substeps, self._threads = action_repeat, substeps, threads
+        self._repeat, self._substeps, self.threads = action_repeat, substeps, threads
+        self.steps_per_action = action_repeat * substeps
         self._pool = Rollout(nthread=threads)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._layout = physics.layout(model)
@@ -228,8 +232,8 @@ class Simulator:
         self.unstable += int((~stable).sum())
         if not stable.any():
             warnings.warn(
-                f"all {len(returns)} candidates became unstable, or were not paid finite rewards: "
-                "nothing tells a good one from a bad one. Give the model a smaller timestep or its "
+                f"none of {len(returns)} candidates stayed stable with finite rewards, so that "
+                "nothing tells a good one from a bad one: give the model a smaller timestep or its "
                 "actuators less range, or look at the reward",
                 RuntimeWarning,
                 stacklevel=2,
