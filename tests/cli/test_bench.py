@@ -38,6 +38,21 @@ def test_report_is_plain_and_consistent(quick):
     assert report["peak_memory_bytes"] > 50 * 2**20
 
 
+def test_planning_with_true_simulators(capfd):
+    arguments = ["--quick", "--simulators", "pendulum-swingup", "reacher-easy", "--json"]
+    assert command.run(arguments) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert [one["task"] for one in report["simulators"]] == ["pendulum-swingup", "reacher-easy"]
+    for one, repeat in zip(report["simulators"], (2, 4), strict=True):
+        ratio = one["plan"]["best_seconds"] / one["rollout"]["best_seconds"]
+        assert one["plan_over_rollout"] == pytest.approx(ratio)
+        # The same sequences: two iterations of 10 candidates and their mean, 3 decisions each.
+        steps = one["physics_steps_per_second"] * one["rollout"]["best_seconds"]
+        assert steps == pytest.approx((2 * 10 + 1) * 3 * repeat)
+    assert command.run(arguments[:-1]) == 0
+    assert "mujoco.rollout of it" in capfd.readouterr().out
+
+
 def test_episode_cost():
     config = preset("paper")
     report = {

@@ -33,6 +33,8 @@ class Arguments:
     """The agent: small or paper."""
     task: str | None = None
     """The task. Default: the preset's."""
+    simulators: tuple[str, ...] = ()
+    """Tasks (`all`: PlaNet's six): measure nothing but planning with their true simulators."""
     repeats: int = 5
     """Repetitions of an update; the shorter things are repeated more often."""
     renderer: Backend = "auto"
@@ -51,6 +53,8 @@ def run(argv: list[str]) -> int:
     if arguments.repeats < 1:
         raise UsageError(f"repeats is {arguments.repeats}, but it must be at least 1")
     config = _config(arguments)
+    if arguments.simulators:
+        return _simulators(arguments, config)
     from armillary.studies.bench import measure
 
     with own_stdout() as out:
@@ -63,6 +67,38 @@ def run(argv: list[str]) -> int:
         )
         print(json.dumps(report) if arguments.json else table(report, config), file=out)
     return 0
+
+
+def _simulators(arguments: Arguments, config: Config) -> int:
+    from armillary.envs import PLANET
+    from armillary.studies.bench import describe
+    from armillary.studies.rollouts import measure_simulator
+
+    repeats = 1 if arguments.quick else arguments.repeats
+    tasks = PLANET if arguments.simulators == ("all",) else arguments.simulators
+    with own_stdout() as out:
+        reports = []
+        for task in tasks:
+            print(f"measuring: plan on the true simulator of {task}", file=sys.stderr, flush=True)
+            reports.append(measure_simulator(task, config.planner, None, repeats))
+        if arguments.json:
+            print(json.dumps({"machine": describe(), "simulators": reports}), file=out)
+            return 0
+        for report in reports:
+            print("\n".join([report["task"], *simulator_rows(report, config)]), file=out)
+    return 0
+
+
+def simulator_rows(report: dict[str, Any], config: Config) -> list[str]:
+    """Returns the rows of a plan on the true simulator and of the simulation alone."""
+    planner = config.planner
+    size = f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}"
+    rate = f"{report['physics_steps_per_second']:,.0f} steps/s"
+    ratio = f"{report['plan_over_rollout']:.2f} times"
+    return [
+        _row(f"true simulator, plan ({size})", report["plan"], "", ratio),
+        _row(f"  mujoco.rollout of it, {report['threads']} threads", report["rollout"], rate),
+    ]
 
 
 def _config(arguments: Arguments) -> Config:
@@ -94,7 +130,7 @@ def table(report: dict[str, Any], config: Config) -> str:
         f"preset {report['preset']}, {report['task']}: {report['action_size']} actions, "
         f"action repeat {report['action_repeat']}",
         "",
-        f"{'':<40}{'best':>11}{'median':>11}{'rate':>18}{'of matrix rate':>16}",
+        f"{'':<44}{'best':>11}{'median':>11}{'rate':>18}{'of matrix rate':>16}",
     ]
     for name, rate in report["matrix_gflop_per_second"].items():
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
@@ -107,6 +143,8 @@ def table(report: dict[str, Any], config: Config) -> str:
         label = f"{name} ({size}), {timing['gflop']:,.1f} GFLOP"
         fraction = f"{100 * timing['fraction_of_matrix_rate']:.0f}%"
         rows.append(_row(label, timing, f"{timing['gflop_per_second']:,.0f} GFLOP/s", fraction))
+    if report["simulator"]:
+        rows += simulator_rows(report["simulator"], config)
     if "batch_to_device" in report:
         rows.append(_row("batch to the device", report["batch_to_device"]))
     for name, timing in report["rendering"].items():
@@ -137,7 +175,7 @@ def _row(
 ) -> str:
     times = [_seconds(timing[key]) for key in ("best_seconds", "median_seconds")] if timing else []
     best, median = times or ("", "")
-    return f"{label:<40}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
+    return f"{label:<44}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
 
 
 def _seconds(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ Bound = float | Float[Array, ""] | Float[Array, " action"] | Float[np.ndarray, "
 
 
 class Plan(NamedTuple):
-    """A belief over action sequences.
+    """A belief over action sequences; arrays of JAX, or of NumPy from `cem_on_host`.
 
     Attributes:
         mean: mu of each action of the horizon; the first is the one to take.
@@ -110,9 +110,9 @@ def cem_on_host(
         finite = returns[np.isfinite(returns)]
         shifted = returns - finite.max(initial=-np.inf) if len(finite) else returns
         belief = _compiled_refit(candidates, np.asarray(shifted, np.float32), config=config)
-    mean, std = (np.asarray(x) for x in belief)
+    mean, std = (cast(Array, np.asarray(x)) for x in belief)
     last_key = jax.random.fold_in(key, config.iterations)
-    return Plan(mean, std, np.asarray(evaluate(mean[None], last_key))[0])
+    return Plan(mean, std, cast(Array, np.asarray(evaluate(np.asarray(mean)[None], last_key))[0]))
 
 
 def _first(action_size: int, config: PlannerConfig) -> _Belief:

@@ -46,7 +46,8 @@ class Bar:
                 TextColumn("{task.description}"),
                 console=self._console,
             )
-            self._task = self._progress.add_task("", total=total, completed=done)
+            self._task = self._progress.add_task("", total=total)
+            self._progress.update(self._task, completed=done)
 
     def update(self, done: float, text: str = "", *, now: bool = False) -> None:
         """Shows how much is done.

@@ -21,9 +21,11 @@ from armillary.agents.base import Agent
 from armillary.agents.registry import make_agent
 from armillary.config import Config, EnvironmentConfig
 from armillary.envs import action_repeat, tasks
+from armillary.envs.catalogue import names
 from armillary.replay.sampler import Batch
 from armillary.studies import machine
 from armillary.studies.flop import plan_flop, update_flop
+from armillary.studies.rollouts import measure_simulator
 from armillary.studies.timing import Timing, measure_environment, timed
 from armillary.training.rollout import compiled
 
@@ -71,6 +73,12 @@ def measure(
     plan = time_plan(agent, config, state, 2 * repeats)
     say("update")
     update, copy = time_update(agent, config, state, repeats)
+    simulator = None
+    if config.task in names():
+        say("plan on the true simulator")
+        simulator = measure_simulator(
+            config.task, config.planner, config.environment.action_repeat, repeats
+        )
     say("matrix rate, again")
     again = matrix_rates(precisions, sizes, repeats)
     rates = {name: max(rate, again[name]) for name, rate in rates.items()}
@@ -84,6 +92,7 @@ def measure(
         "matrix_gflop_per_second": {name: rate / 1e9 for name, rate in rates.items()},
         "update": update.as_dict(rate),
         "plan": plan.as_dict(rate),
+        "simulator": simulator,
         **environment,
         "peak_memory_bytes": machine.peak_memory(),
     }

@@ -55,7 +55,9 @@ class Grid:
         if self.episodes < 1:
             raise UsageError(f"episodes is {self.episodes}, but it must be at least 1")
 
-    def trials(self, horizon: int, iterations: int, candidates: int, fraction: float) -> list[Trial]:
+    def trials(
+        self, horizon: int, iterations: int, candidates: int, fraction: float
+    ) -> list[Trial]:
         """Returns the episodes of one combination."""
         elites = max(1, round(fraction * candidates))
         planner = PlannerConfig(horizon, iterations, candidates, elites)
@@ -173,7 +175,7 @@ def draw(grid: Grid, folder: Path, path: Path) -> Path:
     table = scores(grid, folder)
     rows, columns = len(grid.candidates), len(grid.horizons)
     figure = Figure(figsize=(1.9 * columns + 1.5, 1.7 * rows + 1.2), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes: Any = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     low, high = PAPER_RANGE if grid.task == "cheetah-run" else (0.0, 1000.0)
     for row, column in np.ndindex(rows, columns):
         ax, values = axes[row, column], table[column, :, row, :]
@@ -201,7 +203,7 @@ def draw(grid: Grid, folder: Path, path: Path) -> Path:
 
 def as_dict(grid: Grid, table: np.ndarray) -> dict[str, Any]:
     """Returns the grid and its scores, ready for JSON; a missing score is null."""
-    values = np.where(np.isnan(table), None, table).tolist()  # type: ignore[arg-type]
+    values = np.where(np.isnan(table), np.array(None), table).tolist()
     return {**asdict(grid), "axes": list(AXES), "scores": values, "paper_range": PAPER_RANGE}
 
 

@@ -11,9 +11,8 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import jax
@@ -49,7 +48,7 @@ class Trial:
     task: str
     index: int = 0
     seed: int = 0
-    planner: PlannerConfig = PlannerConfig()
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
     repeat: int | None = None
     time_limit: int | None = None
 
@@ -114,7 +113,7 @@ class Record:
 
 
 _COLUMNS = ("actions", "rewards", "predicted")
-_NOTHING = Record(np.empty((0, 0)), *np.empty((2, 0)))
+_NOTHING = Record(np.empty((0, 0), np.float32), np.empty(0), np.empty(0))
 
 
 def read(path: Path) -> Record | None:
@@ -206,7 +205,7 @@ def play(trial: Trial, stage: Stage) -> Record:
             )
             record = None
         if record is None:
-            record = Record(np.empty((0, simulator.action_size), np.float32), *np.empty((2, 0)))
+            record = _NOTHING
             _replay(env, trial, record)
         return _play(trial, path, env, simulator, record, stage)
     finally:
@@ -234,7 +233,9 @@ def _play(
             _, reward, terminated, truncated, _ = env.step(actions[-1])
             rewards.append(float(reward))
             record = Record(
-                *(np.array(column) for column in (actions, rewards, predicted)),
+                np.array(actions),
+                np.array(rewards),
+                np.array(predicted),
                 before.seconds + time.monotonic() - started,
                 before.candidates + simulator.candidates,
                 before.unstable + simulator.unstable,
@@ -257,9 +258,7 @@ def _replay(env: gymnasium.Env, trial: Trial, record: Record) -> bool:
     return bool(np.array_equal(paid, record.rewards))
 
 
-def evaluate(
-    trials: Sequence[Trial], folder: Path, *, threads: int | None = None
-) -> list[Record]:
+def evaluate(trials: Sequence[Trial], folder: Path, *, threads: int | None = None) -> list[Record]:
     """Plays what is missing of the trials of one task, and shows how it goes.
 
     Says at the start how long it will take, shows a bar, and stops at SIGINT or SIGTERM with
