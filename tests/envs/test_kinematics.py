@@ -138,7 +138,7 @@ def test_unknown_names() -> None:
     model = model_of("reacher-easy")
     with pytest.raises(UsageError, match=r"no geom 'finge'.*Did you mean 'finger'"):
         kinematics.frame(model, states(model), "geom", "finge")
-    with pytest.raises(UsageError, match="no body ''"):
-        kinematics.frame(model, states(model), "inertia", "")
+    with pytest.raises(UsageError, match="no geom ''"):  # although some have no name
+        kinematics.frame(model_of("joints"), states(model_of("joints")), "geom", "")
     with pytest.raises(UsageError, match="kind is 'joint', expected one of body, inertia, geom"):
         kinematics.frame(model, states(model), "joint", "wrist")

@@ -145,6 +145,22 @@ def test_the_tasks_own_function_is_paid_the_goal_too() -> None:
     np.testing.assert_allclose(slow(states), paid, rtol=0, atol=1e-6)
 
 
+def test_a_task_that_remembers_is_not_disturbed() -> None:
+    class Counting:
+        count = 0
+
+        def get_reward(self, own: Any) -> float:
+            self.count += 1
+            return self.count + 0 * own.data.time
+
+    env, task = bare("pendulum-swingup"), Counting()
+    states, _ = played(env, 4)
+    reward = rewards.of_task(type(env.physics), task)
+    for _ in range(2):
+        np.testing.assert_array_equal(reward(states), [[1, 2], [3, 4]])
+    assert task.count == 0
+
+
 OWN = """
 <mujoco>
   <size nuserdata="2"/>

@@ -66,6 +66,30 @@ def test_predicts_what_the_environment_pays(task: str) -> None:
     assert simulator.candidates == 2 * (2 * 12 + 1)
 
 
+@pytest.mark.parametrize("task", ["walker-walk", "quadruped-run"])
+def test_the_states_are_the_environments_bit_for_bit(task: str) -> None:
+    """In contact with the floor, where the solver's warm start matters."""
+    env = playing(task, action_repeat=1)
+    simulator = Simulator.of(env)
+    paid(env, draw(simulator, 1, 60)[0])
+    data, actions, seen = env.unwrapped.physics.data, draw(simulator, 1, 20), []
+    assert data.ncon > 0
+
+    def reward(states: States) -> np.ndarray:
+        seen.append(states)
+        return states.time
+
+    simulator.reward = reward
+    simulator.returns(simulator.state(), actions)
+    for step, action in enumerate(actions[0]):
+        env.step(action)
+        for name in ("time", "qpos", "qvel", "act"):
+            np.testing.assert_array_equal(
+                getattr(seen[0], name)[0, step], getattr(data, name), err_msg=f"{name} {step}"
+            )
+        np.testing.assert_array_equal(seen[0].control[0, step], data.ctrl)
+
+
 @pytest.mark.parametrize("repeat", [1, 3])
 def test_a_time_limit_is_an_end(repeat: int) -> None:
     env = playing("cheetah-run", action_repeat=repeat, time_limit=20)
@@ -178,10 +202,10 @@ def test_a_model_of_ones_own(change: Callable[[mujoco.MjData], None], integrator
     settings = {"action_repeat": 2, "substeps": 3, "threads": 2}
     slow = Simulator(model, rewards.one_by_one(of_one), **settings)
     fast = Simulator(model, of_many, **settings)
-    # Another state was planned from before, of which nothing must be left.
-    other = mujoco.MjData(model)
-    untied(other), applied(other)
-    slow.returns(slow.state(other), draw(slow))
+    for earlier in (untied, change):  # of what was planned before nothing must be left
+        other = mujoco.MjData(model)
+        earlier(other)
+        slow.returns(slow.state(other), draw(slow))
     state, candidates = slow.state(data), draw(slow)
     expected = []
     for actions in candidates:
