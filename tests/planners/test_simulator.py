@@ -382,7 +382,7 @@ def test_a_position_beyond_mujocos_limit_is_unstable() -> None:
     model = mujoco.MjModel.from_xml_string(FRAGILE.replace("1e14", "1"))
     simulator = Simulator(model, lambda s: np.ones(s.time.shape))
     data = mujoco.MjData(model)
-    data.qpos[0], data.qvel[0] = 0.999e10, 0.9e10
+    data.qpos[0], data.qvel[0], data.time = 0.999e10, 0.9e10, 1.0
     with pytest.warns(RuntimeWarning, match="none of 3 candidates"):
         returns = simulator.returns(simulator.state(data), np.zeros((3, 1, 1)))
     assert (returns == -np.inf).all()

@@ -270,7 +270,8 @@ class Simulator:
         model, count, taken = state.model, len(actions), steps * self._substeps
         control = np.repeat(self.control(actions), self._repeat, axis=1)[:, :steps]
         held = np.repeat(control, self._substeps, axis=1)
-        # One step more, in the beginning of which the sensors of the last state are read.
+        # One step more: in its beginning the sensors of the last state are read, and it is not
+        # taken if MuJoCo warned of what led there.
         held = np.concatenate([held, held[:, -1:]], axis=1)
         specification = physics.CONTROL
         if state.inputs is not None:
@@ -287,10 +288,8 @@ class Simulator:
                 control_spec=specification,
                 initial_warmstart=np.tile(state.warmstart, (count, 1)),
             )
-        # A rollout stops where MuJoCo warns: its clock then stands still, or begins again.
-        clock, step = trajectory[:, taken - 1 :, 0], model.opt.timestep
-        stable = np.abs(clock[:, 0] - state.physics[0] - taken * step) < step / 2
-        stable &= clock[:, 1] != clock[:, 0]
+        # A rollout stops after the step in which MuJoCo warns: the clock then stands still.
+        stable = trajectory[:, taken, 0] != trajectory[:, taken - 1, 0]
         ends = trajectory[:, self._substeps - 1 : taken : self._substeps]
         time, qpos, qvel, act, _ = np.split(
             ends, np.cumsum([1, model.nq, model.nv, model.na]), axis=-1
