@@ -392,6 +392,33 @@ def from_dict(values: Mapping[str, Any], cls: type[T] = Config) -> T:  # type: i
     return cls(**arguments)
 
 
+def changed(config: T, changes: Mapping[str, Any]) -> T:
+    """Returns the configuration with some fields replaced.
+
+    Args:
+        config: a configuration, or a part of one.
+        changes: new values by dotted name, `{"model.dynamics": "ssm"}` for instance.
+
+    Raises:
+        UsageError: there is no such field, or a value is not allowed.
+    """
+    names = {f.name for f in dataclasses.fields(config)}  # type: ignore[arg-type]
+    parts: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        first, _, rest = name.partition(".")
+        if first not in names:
+            raise UsageError(
+                f"unknown field {first!r} of {type(config).__name__}." + nearest(first, names)
+            )
+        if rest:
+            inner.setdefault(first, {})[rest] = value
+        else:
+            parts[first] = value
+    parts |= {name: changed(getattr(config, name), part) for name, part in inner.items()}
+    return dataclasses.replace(config, **parts)  # type: ignore[type-var]
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns nested dictionaries as one, with dotted names."""
     flat: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from armillary.studies.workers import WorkerError, share
 from armillary.training.signals import Stopped
 
 
-def _divide(folder: Path, check: Callable[[], None]) -> None:
+def _divide(folder: Path, number: int, check: Callable[[], None]) -> None:
     """Does ten pieces of work, each under a lock; says who did which."""
     for piece in range(10):
         done = folder / f"{piece}.done"
@@ -31,19 +31,19 @@ def _divide(folder: Path, check: Callable[[], None]) -> None:
             continue
 
 
-def _refuse(check: Callable[[], None]) -> None:
+def _refuse(number: int, check: Callable[[], None]) -> None:
     raise UsageError("this cannot be")
 
 
-def _fail(check: Callable[[], None]) -> None:
+def _fail(number: int, check: Callable[[], None]) -> None:
     raise ValueError("broken")
 
 
-def _die(check: Callable[[], None]) -> None:
+def _die(number: int, check: Callable[[], None]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _endless(folder: Path, check: Callable[[], None]) -> None:
+def _endless(folder: Path, number: int, check: Callable[[], None]) -> None:
     (folder / f"{os.getpid()}.alive").touch()
     while True:
         time.sleep(0.02)

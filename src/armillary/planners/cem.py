@@ -108,7 +108,9 @@ def cem_on_host(
         returns = np.asarray(evaluate(np.asarray(candidates), evaluate_key), np.float64)
         # What sets good candidates apart may be less than single precision holds of their return.
         finite = returns[np.isfinite(returns)]
-        shifted = returns - finite.max(initial=-np.inf) if len(finite) else returns
+        if not len(finite):  # nothing is known of any of them
+            continue
+        shifted = returns - finite.max()
         belief = _compiled_refit(candidates, np.asarray(shifted, np.float32), config=config)
     mean, std = (cast(Array, np.asarray(x)) for x in belief)
     last_key = jax.random.fold_in(key, config.iterations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,11 @@ class Curve:
 
     def percentile(self, percent: float) -> np.ndarray:
         """Returns that percentile of the scores (over seeds and trajectories) at each point."""
-        return np.array([np.percentile(scores, percent) for scores in self.scores])
+        return self.of(lambda scores: np.percentile(scores, percent))
+
+    def of(self, statistic: Callable[[list[float]], Any]) -> np.ndarray:
+        """Returns a statistic of the scores at each point."""
+        return np.array([statistic(scores) for scores in self.scores])
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -122,9 +126,19 @@ def _panel(axis: Axes, task: str, runs: list[tuple[Config, list[dict[str, Any]]]
     axis.set_title(task, fontsize=11)
     axis.set_xlabel("collected episodes" + _steps(every_row))
     axis.set_ylabel(f"return (median, {BAND[0]} to {BAND[1]} percentile)", fontsize=9)
+    dress(axis, lines=len(groups) + 1)
+
+
+def dress(axis: Axes, lines: int) -> None:
+    """Gives a panel of curves its limits, grid and legend, above the curves.
+
+    Args:
+        axis: the panel.
+        lines: how many entries its legend has.
+    """
     axis.set_xlim(left=0)
-    low, high = axis.get_ylim()  # room for the legend above the curves
-    axis.set_ylim(min(0.0, low), high + (0.08 + 0.07 * (len(groups) + 1)) * (high - min(0.0, low)))
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(0.0, low), high + (0.08 + 0.07 * lines) * (high - min(0.0, low)))
     axis.grid(color="0.92", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
@@ -134,29 +148,34 @@ def _panel(axis: Axes, task: str, runs: list[tuple[Config, list[dict[str, Any]]]
 def _line(
     axis: Axes, label: str, runs: list[list[dict[str, Any]]], color: str, alone: bool
 ) -> None:
-    tests, training = _tests(runs), _training(runs)
-    if alone or not tests.episodes:
+    tested, training = tests(runs), _training(runs)
+    if alone or not tested.episodes:
         means = [float(np.mean(scores)) for scores in training.scores]
         axis.plot(training.episodes, means, "o", color=color, alpha=0.45, markersize=4,
                   markeredgewidth=0, label=f"{label}, training episodes")  # fmt: skip
-    if tests.episodes:
-        counts = sorted({len(scores) for rows in runs for scores in _tests([rows]).scores})
+    if tested.episodes:
+        counts = sorted({len(scores) for rows in runs for scores in tests([rows]).scores})
         many = "s" if counts[-1] > 1 else ""
         trajectories = f"{' or '.join(map(str, counts))} test episode{many}"
         seeds = f"{len(runs)} seeds × " if len(runs) > 1 else ""
-        axis.plot(tests.episodes, tests.percentile(50), color=color, linewidth=2, marker="o",
+        axis.plot(tested.episodes, tested.percentile(50), color=color, linewidth=2, marker="o",
                   markersize=4, label=f"{label}, {seeds}{trajectories}")  # fmt: skip
-        low, high = (tests.percentile(percent) for percent in BAND)
-        axis.fill_between(tests.episodes, low, high, color=color, alpha=0.18, linewidth=0)
+        low, high = (tested.percentile(percent) for percent in BAND)
+        axis.fill_between(tested.episodes, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _tests(runs: list[list[dict[str, Any]]]) -> Curve:
-    """Returns the scores of all evaluations, pooled over runs and trajectories."""
+def tests(runs: list[list[dict[str, Any]]], name: str = "evaluate") -> Curve:
+    """Returns the scores of all evaluations, pooled over runs and trajectories.
+
+    Args:
+        runs: the rows of each run's metrics.
+        name: `evaluate`, or `evaluate/<task>` of an agent that learns several.
+    """
     found: dict[int, list[float]] = defaultdict(list)
     for rows in runs:
-        latest = {row["episode"]: row for row in rows if row.get("evaluate/mean") is not None}
+        latest = {row["episode"]: row for row in rows if row.get(f"{name}/mean") is not None}
         for episode, row in latest.items():  # evaluated twice at one episode: the later counts
-            found[episode] += row.get("evaluate/scores") or [row["evaluate/mean"]]
+            found[episode] += row.get(f"{name}/scores") or [row[f"{name}/mean"]]
     return Curve(sorted(found), [found[episode] for episode in sorted(found)])
 
 

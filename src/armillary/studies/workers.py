@@ -36,8 +36,8 @@ def share(
     At SIGINT or SIGTERM, or when one fails, the others are asked to stop, and waited for.
 
     Args:
-        work: `work(*arguments, check)`, at the top level of a module; it calls `check()` often,
-            which raises when it should stop.
+        work: `work(*arguments, number, check)`, at the top level of a module; `number` counts the
+            processes from 0; it calls `check()` often, which raises when it should stop.
         arguments: what it gets; they are pickled.
         count: how many processes.
         watch: is called about once in `seconds` meanwhile.
@@ -50,8 +50,8 @@ def share(
     context = multiprocessing.get_context("spawn")
     failures: SimpleQueue[tuple[str, int]] = context.SimpleQueue()
     processes = [
-        context.Process(target=_work, args=(work, arguments, os.getpid(), failures))
-        for _ in range(count)
+        context.Process(target=_work, args=(work, (*arguments, number), os.getpid(), failures))
+        for number in range(count)
     ]
     try:
         with stop_request() as stop:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,8 +13,8 @@ from typing import cast
 from armillary.config import Backend, Config, differences, from_dict, to_dict
 from armillary.envs.catalogue import names
 from armillary.envs.rendering import choose
-from armillary.errors import RunError, StorageError, UsageError
-from armillary.files import write_atomically
+from armillary.errors import RunError, UsageError
+from armillary.files import Locked, lock, write_atomically
 from armillary.version import __version__
 
 FORMAT = 1
@@ -28,6 +26,10 @@ MAY_CHANGE = {
     "environment.processes",
 }
 """Fields that a continued run may change: they do not alter what is learned from what."""
+
+
+class InUse(RunError):
+    """Another process is training in the folder."""
 
 
 class Run:
@@ -147,27 +149,17 @@ class Run:
         """Keeps two processes from training in the same folder.
 
         Raises:
-            RunError: another process does.
+            InUse: another process does.
+            StorageError: the folder cannot be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / ".lock", "w")  # noqa: SIM115
-        except OSError as error:
-            raise StorageError(
-                f"the run folder {str(self.folder)!r} cannot be written ({error.strerror}): "
-                "give another one with --run"
+            with lock(self.folder / ".lock"):
+                yield
+        except Locked as error:
+            raise InUse(
+                f"another process is training in {str(self.folder)!r}: wait for it, stop it, "
+                "or give another --run"
             ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunError(
-                    f"another process is training in {str(self.folder)!r}: wait for it, stop it, "
-                    "or give another --run"
-                ) from error
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
 
 
 def default_folder(config: Config) -> Path:

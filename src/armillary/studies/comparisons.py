@@ -1,0 +1,267 @@
+"""The training runs that each figure of PlaNet compares, and how they are run.
+
+A study is a list of runs. Studies share their runs: PlaNet on cheetah run, seed 0, is the same run
+in Figures 4, 5, 8 and 9 and in Table 1, and is trained once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from armillary.config import (
+    CollectionConfig,
+    Config,
+    EnvironmentConfig,
+    EvaluationConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    PlannerConfig,
+    TrainingConfig,
+    changed,
+    preset,
+)
+from armillary.envs.catalogue import PLANET
+from armillary.errors import UsageError
+from armillary.studies.workers import share
+from armillary.training.run import InUse, Run
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of a figure: an agent that differs from PlaNet in some fields.
+
+    Attributes:
+        label: what the figure calls it.
+        changes: the fields, by dotted name.
+        together: one agent learns all tasks.
+    """
+
+    label: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    together: bool = False
+
+    @property
+    def name(self) -> str:
+        """A name for folders, made of the changes: the same agent has the same one everywhere."""
+        parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in self.changes.items()]
+        return "+".join(parts).replace("_", "-") or "planet"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a figure compares."""
+
+    title: str
+    variants: tuple[Variant, ...]
+    over_tasks: bool = False
+    """One panel with the mean over all tasks (Figure 6), not a panel for each."""
+
+
+_PLANET = Variant("PlaNet (RSSM)")
+_SHOOTING = {"planner.iterations": 1, "planner.elites": 1, "planner.candidates": 1000}
+
+COMPARISONS: dict[str, Comparison] = {
+    "figure4": Comparison(
+        "Model designs",
+        (
+            _PLANET,
+            Variant("stochastic (SSM)", {"model.dynamics": "ssm"}),
+            Variant("deterministic (GRU)", {"model.dynamics": "rnn"}),
+        ),
+    ),
+    "figure5": Comparison(
+        "Agent designs",
+        (
+            Variant("PlaNet"),
+            Variant("random collection", {"collection.policy": "random"}),
+            Variant("random shooting", _SHOOTING),
+        ),
+    ),
+    "figure6": Comparison(
+        "One agent for all tasks, mean over tasks",
+        (Variant("an agent for each task"), Variant("one agent for all tasks", together=True)),
+        over_tasks=True,
+    ),
+    "figure7": Comparison(
+        "One agent for all tasks",
+        (Variant("an agent for each task"), Variant("one agent for all tasks", together=True)),
+    ),
+    "figure8": Comparison(
+        "Latent overshooting",
+        (
+            _PLANET,
+            Variant("RSSM, latent overshooting", {"objective.overshooting": 12}),
+            Variant("DRNN", {"model.dynamics": "drnn"}),
+            Variant(
+                "DRNN, latent overshooting",
+                {"model.dynamics": "drnn", "objective.overshooting": 12},
+            ),
+        ),
+    ),
+    "figure9": Comparison(
+        "Activation functions",
+        (
+            Variant("RSSM, ReLU"),
+            Variant("RSSM, ELU", {"model.activation": "elu"}),
+            Variant("SSM, ReLU", {"model.dynamics": "ssm"}),
+            Variant("SSM, ELU", {"model.dynamics": "ssm", "model.activation": "elu"}),
+        ),
+    ),
+    "table1": Comparison("Final performance", (Variant("PlaNet"),)),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the runs of a study are.
+
+    Attributes:
+        base: the configuration of PlaNet; a run sets its task and its seed.
+        tasks: on which tasks.
+        seeds: how many seeds.
+    """
+
+    base: Config
+    tasks: tuple[str, ...]
+    seeds: int
+
+    def __post_init__(self) -> None:
+        if not self.tasks or self.seeds < 1:
+            raise UsageError(
+                f"{len(self.tasks)} tasks and {self.seeds} seeds: give at least one of each"
+            )
+
+
+def smoke() -> Scale:
+    """Seconds for each run: to see that everything works. The scores mean nothing."""
+    base = Config(
+        preset="small",
+        episodes=3,
+        environment=EnvironmentConfig(renderer="warp", time_limit=40),
+        model=ModelConfig(stochastic=4, deterministic=8, hidden=8, depth=2),
+        objective=ObjectiveConfig(image_steps=4),
+        planner=PlannerConfig(horizon=3, iterations=2, candidates=10, elites=2),
+        training=TrainingConfig(collect_interval=2, batch_size=2, chunk_length=8),
+        collection=CollectionConfig(seed_episodes=2),
+        evaluation=EvaluationConfig(every=1, episodes=1, final_episodes=1),
+    )
+    return Scale(base, ("reacher-easy", "cartpole-swingup"), seeds=1)
+
+
+def small() -> Scale:
+    """The preset `small` on one task, three seeds: hours on a laptop."""
+    base = preset("small")
+    base = replace(base, evaluation=replace(base.evaluation, episodes=3))
+    return Scale(base, ("cheetah-run",), seeds=3)
+
+
+def paper() -> Scale:
+    """The paper's: six tasks, five seeds, 1,000 episodes, ten trajectories."""
+    return Scale(preset("paper"), PLANET, seeds=5)
+
+
+SCALES: dict[str, Callable[[], Scale]] = {"smoke": smoke, "small": small, "paper": paper}
+
+
+def scale(name: str, comparison: Comparison) -> Scale:
+    """Returns the scale of that name for a comparison.
+
+    One agent for all tasks needs several of them: `small` takes three there.
+    """
+    found = SCALES[name]()
+    if len(found.tasks) == 1 and any(variant.together for variant in comparison.variants):
+        return replace(found, tasks=("cheetah-run", "cartpole-swingup", "reacher-easy"))
+    return found
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a study.
+
+    Attributes:
+        variant: which line of the figure it belongs to.
+        config: its configuration.
+        folder: its run folder.
+    """
+
+    variant: Variant
+    config: Config
+    folder: Path
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """What the run ended with; None if it has not ended."""
+        path = Run(self.folder).results
+        if not path.exists():
+            return None
+        results: dict[str, Any] = json.loads(path.read_text())
+        return results if results["episodes"] >= self.config.episodes else None
+
+
+def members(comparison: Comparison, scale: Scale, folder: Path) -> list[Member]:
+    """Returns the runs of a study: of every variant, task and seed."""
+    return list(_members(comparison, scale, folder))
+
+
+def _members(comparison: Comparison, scale: Scale, folder: Path) -> Iterator[Member]:
+    for seed in range(scale.seeds):
+        for variant in comparison.variants:
+            for task in (",".join(scale.tasks),) if variant.together else scale.tasks:
+                config = changed(scale.base, {**variant.changes, "task": task, "seed": seed})
+                place = "all" if variant.together else task
+                yield Member(variant, config, folder / place / f"{variant.name}-seed{seed}")
+
+
+def run(
+    missing: list[Member],
+    *,
+    workers: int = 1,
+    announce: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Trains the runs that are missing, one after another or in several processes.
+
+    A run that another process is training is left to it. An interrupted run goes on where it was.
+
+    Args:
+        missing: the runs.
+        workers: processes; of the cores each gets its part. With one, the runs are trained in this
+            process and show their own progress.
+        announce: is told what begins.
+
+    Raises:
+        Stopped: by a signal; what was done is kept.
+        InUse: runs are being trained elsewhere, and all others are done.
+    """
+    if workers > 1:
+        share(_work, (missing,), min(workers, len(missing)), watch=lambda: None)
+    else:
+        _train_each(missing, announce, lambda: None)
+    elsewhere = [member for member in missing if member.results is None]
+    if elsewhere:
+        raise InUse(
+            f"{len(elsewhere)} runs are being trained by another process, {elsewhere[0].folder} "
+            "for one: the same command draws the figure when they are done"
+        )
+
+
+def _work(missing: list[Member], number: int, check: Callable[[], None]) -> None:
+    _train_each(missing, lambda text: None, check)
+
+
+def _train_each(
+    missing: list[Member], announce: Callable[[str], None], check: Callable[[], None]
+) -> None:
+    from armillary.training.loop import train
+
+    for number, member in enumerate(missing, 1):
+        if member.results is not None:  # by another process meanwhile
+            continue
+        announce(f"run {number} of {len(missing)}: {member.variant.label}, {member.folder}")
+        try:
+            train(member.config, member.folder, on_progress=lambda counters: check())
+        except InUse:
+            announce(f"{member.folder} is being trained by another process: left to it")
