@@ -132,12 +132,13 @@ def draw_frames(comparison: Comparison, path: Path, shown: int = 3, columns: int
     size, gap = comparison.true.shape[2], 3
     cell = size + gap
     line = sum(t < context for t in chosen) * cell + gap  # a wider gap after the context
-    wide, high = len(chosen) * cell + gap, shown * (len(rows) * cell + 2 * gap)
+    block = len(rows) * cell + 2 * gap
+    wide, high = len(chosen) * cell + gap, shown * block - 2 * gap
     canvas = np.full((high, wide, 3), 255, np.uint8)
     places: list[tuple[float, str]] = []
     for episode in range(shown):
         for row, (label, frames) in enumerate(rows.items()):
-            top = episode * (len(rows) * cell + 2 * gap) + row * cell
+            top = episode * block + row * cell
             places.append((top + size / 2, label))
             for column, t in enumerate(chosen):
                 left = column * cell + (gap if t >= context else 0)
@@ -173,11 +174,12 @@ def draw_quality(comparison: Comparison, path: Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.8), dpi=128, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(12, 4.1), dpi=128, layout="constrained", facecolor="white")
     axes: Any = figure.subplots(1, len(MEASURES))
     for axis, measure in zip(axes, MEASURES, strict=True):
         _curves(axis, comparison, measure)
-    axes[0].legend(fontsize=8, edgecolor="none", framealpha=0.8)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize=9, edgecolor="none")
     count = len(comparison.true)
     figure.suptitle(
         f"Open-loop prediction: mean and 5 to 95 percentile over {count} held-out episodes",
