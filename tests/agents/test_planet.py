@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from armillary.agents.planet import Planet, PlanetBelief, PlanetState
 from armillary.config import CollectionConfig, ObjectiveConfig, OptimizerConfig
@@ -33,7 +34,12 @@ KEYS = jax.random.split(jax.random.key(11), 2)
 
 @pytest.fixture(scope="module")
 def state() -> PlanetState:
-    return random_state(AGENT)
+    """Random parameters, with which the state matters for the return."""
+
+    def inputs(state: PlanetState) -> Any:
+        return state.model.dynamics.inputs.layers[0].linear.weight
+
+    return eqx.tree_at(inputs, random_state(AGENT), replace_fn=lambda weight: 6 * weight)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,90 @@ def test_an_environment_sees_nothing_of_the_others(
         np.testing.assert_allclose(new[::2], old[::2], rtol=1e-5, atol=1e-6)
     for new, old in pairs[:2]:
         assert np.abs(new[1] - old[1]).max() > 1e-3
+
+
+def test_random_shooting_executes_the_best_candidate(
+    state: PlanetState, images: np.ndarray
+) -> None:
+    """One iteration, one elite: the first action of the best of J random sequences."""
+    planner = replace(CONFIG.planner, iterations=1, elites=1)
+    agent = Planet(replace(CONFIG, planner=planner), A)
+    belief = agent.initial_belief(state, COUNT)
+    act = jax.jit(agent.act, static_argnames="explore")
+    after, action, _ = act(state, belief, images[0], KEYS[0], explore=False)
+    plan_key = jax.random.split(KEYS[0], 4)[2]
+
+    @jax.jit
+    def shoot(latent: Any, key: Any) -> Any:
+        sample_key, evaluate_key = jax.random.split(jax.random.split(key, 1)[0])
+        noise = jax.random.normal(sample_key, (planner.candidates, planner.horizon, A))
+        candidates = jnp.clip(noise, -1, 1)
+        return candidates, latent_returns(state.model, latent)(candidates, evaluate_key)
+
+    for i, key in enumerate(jax.random.split(plan_key, COUNT)):
+        candidates, returns = shoot(jax.tree.map(lambda x, i=i: x[i], after.latent), key)
+        assert np.ptp(returns) > 1e-3
+        np.testing.assert_allclose(action[i], candidates[np.argmax(returns), 0], atol=1e-6)
+
+
+def test_random_collection_acts_at_random_and_tests_by_planning(
+    state: PlanetState, images: np.ndarray, first: Any
+) -> None:
+    collection = replace(CONFIG.collection, policy="random")
+    agent = Planet(replace(CONFIG, collection=collection), A)
+    belief = agent.initial_belief(state, COUNT)
+    act = jax.jit(agent.act, static_argnames="explore")
+    after, action, _ = act(state, belief, images[0], KEYS[0], explore=True)
+    np.testing.assert_array_equal(after.action, action)
+    same = {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(after.latent.stochastic, first[1][0].latent.stochastic, **same)
+    seen = jnp.asarray(images[0])
+    many = jax.jit(jax.vmap(lambda key: agent.act(state, belief, seen, key, True)[1]))
+    actions = np.asarray(many(jax.random.split(KEYS[1], 300))).reshape(-1, A)
+    for values in actions.T:
+        assert scipy.stats.kstest(values, scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    _, planned, _ = act(state, belief, images[0], KEYS[0], explore=False)
+    np.testing.assert_array_equal(planned, first[0][1])
+
+
+@pytest.mark.parametrize("name", ["rssm", "ssm", "rnn", "drnn"])
+def test_every_model_by_its_name(name: Any, images: np.ndarray) -> None:
+    """Traced, not computed: updates, plans and predictions; and no ReLU where ELU is asked for."""
+
+    def programs(activation: Any, image_activation: Any) -> str:
+        model = replace(
+            CONFIG.model, dynamics=name, activation=activation, image_activation=image_activation
+        )
+        agent = Planet(replace(CONFIG, model=model), A)
+        state = jax.eval_shape(agent.init, KEYS[0])
+        belief = jax.eval_shape(lambda s: agent.initial_belief(s, COUNT), state)
+        chunks = Batch(
+            *(
+                jax.ShapeDtypeStruct((2, 4, *shape), dtype)
+                for shape, dtype in (
+                    ((64, 64, 3), jnp.uint8),
+                    ((A,), jnp.float32),
+                    ((), jnp.float32),
+                )
+            )
+        )
+        update = jax.make_jaxpr(agent.update, return_shape=True)(state, chunks, KEYS[0])
+        act = jax.make_jaxpr(agent.act, static_argnums=4, return_shape=True)(
+            state, belief, images[0], KEYS[0], True
+        )
+        film = (images.reshape(6, 64, 64, 3), jnp.zeros((6, A)), KEYS[0], 3)
+        predict = jax.make_jaxpr(agent.predict, static_argnums=4, return_shape=True)(state, *film)
+        shapes = [jax.tree.map(lambda x: x.shape, p[1]) for p in (update, act, predict)]
+        assert shapes[0][0] == jax.tree.map(lambda x: x.shape, state)
+        assert shapes[1][:2] == (jax.tree.map(lambda x: x.shape, belief), (COUNT, A))
+        assert shapes[2] == (6, 64, 64, 3)
+        return "".join(str(p[0]) for p in (update, act, predict))
+
+    relu, elu = programs("relu", "relu"), programs("elu", "elu")
+    assert "name=relu" in relu
+    assert "name=elu" not in relu
+    assert "name=elu" in elu
+    assert "name=relu" not in elu
 
 
 @pytest.fixture(scope="module")
