@@ -16,6 +16,16 @@ from tyro.conf import arg
 
 from armillary.errors import UsageError, nearest
 
+PLANET = (
+    "cartpole-swingup",
+    "reacher-easy",
+    "cheetah-run",
+    "finger-spin",
+    "ball_in_cup-catch",
+    "walker-walk",
+)
+"""The six tasks of PlaNet."""
+
 Activation = Literal["relu", "elu"]
 Backend = Literal["auto", "egl", "osmesa", "warp"]
 
@@ -48,12 +58,15 @@ class EnvironmentConfig:
     """Where the images of other environments come from: the observation itself or `render()`."""
     time_limit: int | None = None
     """Steps of the wrapped environment after which an episode is cut. None: its own limit."""
+    action_size: int | None = None
+    """Entries of an action; what exceeds those of the task is ignored. None: the task's own (of
+    several tasks together: the most that one of them has)."""
     processes: bool = False
     """Step several environments in a process each, side by side, rather than one after another."""
 
     def __post_init__(self) -> None:
         _positive(self, "size")
-        for name in ("action_repeat", "time_limit"):
+        for name in ("action_repeat", "time_limit", "action_size"):
             value = getattr(self, name)
             _require(
                 value is None or value > 0,
@@ -277,7 +290,8 @@ class Config:
 
     task: str = "cheetah-run"
     """A task of the control suite by its own name (`armillary tasks` lists them), a Gymnasium id
-    or `module:callable` that returns a Gymnasium environment."""
+    or `module:callable` that returns a Gymnasium environment. Several, separated by commas: one
+    agent learns all of them and is never told which one it plays; `planet`: the paper's six."""
     agent: Literal["planet"] = "planet"
     """The agent that learns."""
     preset: str = "paper"
@@ -285,7 +299,7 @@ class Config:
     seed: int = 0
     """Seed of everything random: parameters, batches, planning, noise and environments."""
     episodes: int = 1000
-    """Episodes to collect in all, the seed episodes among them."""
+    """Episodes to collect of each task, the seed episodes among them."""
     wandb: str | None = None
     """Weights & Biases project to which the scalars are sent, too (needs the extra `wandb`)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
@@ -297,7 +311,19 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that one agent learns; nearly always one."""
+        return tuple(self.task.split(","))
+
     def __post_init__(self) -> None:
+        if self.task == "planet":
+            object.__setattr__(self, "task", ",".join(PLANET))
+        _require(
+            all(self.tasks) and len(set(self.tasks)) == len(self.tasks),
+            f"the task is {self.task!r}: give a task, or several different ones with a comma "
+            "between them; `armillary tasks` lists the control suite's",
+        )
         _positive(self, "episodes")
         _require(0 <= self.seed < 2**32, f"seed is {self.seed}, but it must be from 0 to 2^32 - 1")
         _require(
