@@ -69,7 +69,7 @@ def joint_state(env: gymnasium.Env) -> State:
             positions[f"position/cos {name}"] = np.cos(qpos[0])
             positions[f"position/sin {name}"] = np.sin(qpos[0])
         elif moves == 1:
-            positions[f"position/{name}"] = qpos[0]
+            positions |= _components(f"position/{name}", qpos[0])
         else:
             place, quaternion = (qpos[:3], qpos[3:7]) if moves == 6 else (qpos[:0], qpos[:4])
             matrix = np.empty(9)
@@ -81,8 +81,8 @@ def joint_state(env: gymnasium.Env) -> State:
 
 
 def _components(name: str, values: Any) -> dict[str, np.ndarray]:
-    """Returns the numbers of a vector, each under a name of its own."""
-    values = np.asarray(values, np.float64)
+    """Returns copies of the numbers of a vector, each under a name of its own."""
+    values = np.array(values, np.float64)  # the simulator goes on in the same memory
     if values.size == 1:
         return {name: values.reshape(())}
     return {f"{name} {i}": value for i, value in enumerate(values.ravel())}
