@@ -101,6 +101,21 @@ class Terminating(Point):
         return image, reward, self.time >= self.end, truncated, info
 
 
+class Slider(Point):
+    """A `Point` that only moves sideways: its action has one entry."""
+
+    action_space = gym.spaces.Box(np.array([-2.0]), np.array([2.0]), dtype=np.float64)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Takes a step."""
+        return super().step(np.array([action[0], 0.0]))
+
+
+def slider() -> gym.Env:
+    """Makes a `Slider` whose episodes are quick."""
+    return Slider(steps=12)
+
+
 def third_fails() -> gym.Env:
     """Makes a `ThirdFails`."""
     return ThirdFails()

@@ -30,7 +30,7 @@ class Arguments:
     agent: Literal["random", "simulator"] | None = None
     """An agent that needs no run: random actions, or planning with the true simulator."""
     task: str | None = None
-    """The task of an agent without a run."""
+    """The task of an agent without a run; of a run with several tasks, the only one to play."""
     episodes: int | None = None
     """How many episodes. Default: 10, of the simulator 3."""
     seed: int = 0
@@ -80,49 +80,69 @@ def _report(arguments: Arguments) -> str:
         if getattr(arguments, option) != getattr(Arguments(), option):
             raise UsageError(f"--{option} is only for --agent simulator: leave it out")
     episodes = arguments.episodes or 10
-    actor, state, task, environment, facts = (
+    actor, state, tasks, environment, facts = (
         _trained(arguments) if arguments.run else _untrained(arguments)
     )
 
-    from armillary.envs import action_repeat, rendering, side_by_side
-    from armillary.envs.catalogue import names
-    from armillary.training.evaluation import evaluate
+    from armillary.envs import side_by_side
+    from armillary.training.evaluation import Scores, evaluate
     from armillary.training.signals import stop_request
 
     count = min(arguments.side_by_side or 5, episodes)
-    envs = side_by_side(task, environment, count)
-    try:
-        if actor is None:
-            from armillary.agents.random import Random
+    scores: dict[str, Scores] = {}
+    with stop_request() as stop:
+        for task in tasks:
+            envs = side_by_side(task, environment, count)
+            try:
+                if actor is None:
+                    from armillary.agents.random import Random
 
-            actor = Random(int(envs.single_action_space.shape[0]))  # type: ignore[index]
-        with stop_request() as stop:
-            scores, _ = evaluate(
-                envs,
-                actor,
-                state,
-                episodes=episodes,
-                seed=arguments.seed,
-                on_step=lambda _: stop.check(),
-            )
-    finally:
-        envs.close()
+                    actor = Random(int(envs.single_action_space.shape[0]))  # type: ignore[index]
+                scores[task], _ = evaluate(
+                    envs,
+                    actor,
+                    state,
+                    episodes=episodes,
+                    seed=arguments.seed,
+                    on_step=lambda _: stop.check(),
+                )
+            finally:
+                envs.close()
     if not arguments.json:
-        who = arguments.run or arguments.agent
-        each = ", ".join(f"{score:.1f}" for score in scores.scores)
-        return f"{who} on {task}: {scores}, mean ± standard deviation\nscores: {each}"
-    result = {
-        "task": task,
+        return "\n".join(
+            f"{arguments.run or arguments.agent} on {task}: {found}, mean ± standard deviation\n"
+            "scores: " + ", ".join(f"{score:.1f}" for score in found.scores)
+            for task, found in scores.items()
+        )
+    return json.dumps(_facts(arguments, scores, environment, count, facts))
+
+
+def _facts(
+    arguments: Arguments,
+    scores: dict[str, Any],
+    environment: EnvironmentConfig,
+    count: int,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Returns the scores, and how they came about, ready for JSON."""
+    from armillary.envs import action_repeat, rendering
+    from armillary.envs.catalogue import names
+    from armillary.training.testing import together
+
+    tasks = list(scores)
+    several = {} if len(tasks) == 1 else {"tasks": {t: s.as_dict() for t, s in scores.items()}}
+    return {
+        "task": ",".join(tasks),
         **facts,
         "seed": arguments.seed,
-        **scores.as_dict(),
+        **together(scores).as_dict(),
+        **several,
         "side_by_side": count,
-        "action_repeat": environment.action_repeat or action_repeat(task),
+        "action_repeat": environment.action_repeat or action_repeat(tasks[0]),
         # An environment from elsewhere draws itself.
-        "renderer": rendering.choose(environment.renderer) if task in names() else None,
+        "renderer": rendering.choose(environment.renderer) if set(tasks) & set(names()) else None,
         "armillary": __version__,
     }
-    return json.dumps(result)
 
 
 def _simulated(arguments: Arguments) -> str:
@@ -180,8 +200,11 @@ def _simulated(arguments: Arguments) -> str:
     return json.dumps(result)
 
 
-def _trained(arguments: Arguments) -> tuple[Any, Any, str, EnvironmentConfig, dict[str, Any]]:
-    for option in ("task", "action_repeat", "time_limit"):
+_Played = tuple[Any, Any, tuple[str, ...], EnvironmentConfig, dict[str, Any]]
+
+
+def _trained(arguments: Arguments) -> _Played:
+    for option in ("action_repeat", "time_limit"):
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')} belongs to the run: leave it out")
     from armillary.training.player import load
@@ -196,13 +219,19 @@ def _trained(arguments: Arguments) -> tuple[Any, Any, str, EnvironmentConfig, di
     }
     print(f"{counters['episodes']} episodes, {counters['updates']} updates", file=sys.stderr)
     config = player.config
-    return player.agent, player.state, config.task, config.environment, facts
+    if arguments.task is None:
+        tasks = config.tasks
+    elif len(config.tasks) > 1:
+        tasks = (player.task(arguments.task),)
+    else:
+        raise UsageError("--task belongs to the run: leave it out")
+    return player.agent, player.state, tasks, config.environment, facts
 
 
-def _untrained(arguments: Arguments) -> tuple[Any, Any, str, EnvironmentConfig, dict[str, Any]]:
+def _untrained(arguments: Arguments) -> _Played:
     environment = EnvironmentConfig(
         renderer=arguments.renderer or "auto",
         action_repeat=arguments.action_repeat,
         time_limit=arguments.time_limit,
     )
-    return None, None, str(arguments.task), environment, {"agent": arguments.agent}
+    return None, None, (str(arguments.task),), environment, {"agent": arguments.agent}

@@ -96,36 +96,39 @@ def _check_task(config: Config) -> None:
 
 def _scores(results: dict[str, Any]) -> str:
     """Returns the agent's scores beside those of random actions."""
-    agent, random = results["agent"], results["random"]
 
     def row(name: str, scores: dict[str, Any]) -> str:
         values = ", ".join(f"{score:.0f}" for score in scores["scores"])
         return f"  {name:<14}{scores['mean']:8.1f} ± {scores['std']:<7.1f} ({values})"
 
+    several = len(results["tasks"]) > 1
     lines = [
         "",
-        f"{results['task']}: {results['episodes']} episodes, "
+        f"{results['task']}: {results['episodes']} episodes{' of each' * several}, "
         f"{results['simulator_steps']:,} environment steps, {results['updates']:,} updates, "
         f"{results['seconds'] / 60:.1f} minutes",
-        f"score over {agent['episodes']} noise-free episodes, mean ± standard deviation:",
-        row("this agent", agent),
-        row("random actions", random),
     ]
-    if random["mean"] > 0:
-        lines.append(f"  {'ratio':<14}{agent['mean'] / random['mean']:8.1f}")
+    for task, scores in results["tasks"].items():
+        agent, random = scores["agent"], scores["random"]
+        lines += [
+            f"{task}: " * several
+            + f"score over {agent['episodes']} noise-free episodes, mean ± standard deviation:",
+            row("this agent", agent),
+            row("random actions", random),
+        ]
+        if random["mean"] > 0:
+            lines.append(f"  {'ratio':<14}{agent['mean'] / random['mean']:8.1f}")
     return "\n".join(lines)
 
 
 def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> str:
     """Returns where everything is, and what to do with it."""
     armillary = "uv run armillary" if "UV" in os.environ else "armillary"
-    names = {
-        "curve": "learning curve",
-        "agent": "video",
-        "prediction": "predictions",
-        "prediction_video": "",
-    }
-    pictures = [f"{names[name]:<17}{path}" for name, path in files.items()]
+    names = {"curve": "learning curve", "agent": "video", "prediction": "predictions"}
+    pictures = [
+        f"{'' if name.endswith('_video') else names[name.partition('-')[0]]:<17}{path}"
+        for name, path in files.items()
+    ]
     return "\n".join(
         [
             "",

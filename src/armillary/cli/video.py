@@ -22,6 +22,8 @@ class Arguments:
     """Predict open loop from five frames: truth, model and difference side by side."""
     out: Path | None = None
     """Video to write, .mp4 or .gif. Default: in the run folder."""
+    task: str | None = None
+    """Which task, of a run with several. Default: the first."""
     seed: int = 0
     """Seed of the episode and of the agent."""
     renderer: Backend | None = None
@@ -47,7 +49,8 @@ def run(argv: list[str]) -> int:
 
     player = load(arguments.run, renderer=arguments.renderer)
     config = player.config
-    envs = side_by_side(config.task, config.environment, 1)
+    task = player.task(arguments.task)
+    envs = side_by_side(task, config.environment, 1)
     try:
         with stop_request() as stop:
             scores, (episode,) = evaluate(
@@ -65,6 +68,6 @@ def run(argv: list[str]) -> int:
         write_prediction(player, episode, path, picture)
         print(f"{path} and {picture}: truth, model and difference, predicted from five frames")
     else:
-        write_video(path, episode.image, fps=frames_per_second(config))
+        write_video(path, episode.image, fps=frames_per_second(config, task))
         print(f"{path}: {episode.steps} steps, return {scores.mean:.1f}")
     return 0

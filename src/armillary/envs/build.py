@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -15,7 +15,7 @@ from gymnasium.wrappers import RepeatAction, TimeLimit
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import catalogue, rendering
-from armillary.envs.pixels import Guard, NormalizedActions, Pixels
+from armillary.envs.pixels import Guard, NormalizedActions, PaddedActions, Pixels
 from armillary.errors import EnvironmentFailure, RenderingError, UsageError, nearest
 
 TaskLike = str | gymnasium.Env | Callable[[], gymnasium.Env]
@@ -62,8 +62,24 @@ def control(
     if config.time_limit is not None:
         env = TimeLimit(env, config.time_limit)
     env = NormalizedActions(Guard(env, name), name)
+    if config.action_size is not None:
+        env = PaddedActions(env, name, config.action_size)
     repeat = config.action_repeat or catalogue.action_repeat(task)
     return RepeatAction(env, repeat) if repeat > 1 else env
+
+
+def common_action_size(tasks: Sequence[str], config: EnvironmentConfig) -> int:
+    """Returns the most entries that an action of one of the tasks has.
+
+    Raises:
+        UsageError: a task is unknown.
+    """
+    sizes = []
+    for task in tasks:
+        env = control(task, config, draw=False)
+        sizes.append(int(env.action_space.shape[0]))  # type: ignore[index]
+        env.close()
+    return max(sizes)
 
 
 def _raw(task: TaskLike, name: str, config: EnvironmentConfig, draw: bool) -> gymnasium.Env:

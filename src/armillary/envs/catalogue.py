@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from armillary.config import PLANET
+
 _SUITE: dict[str, tuple[int, tuple[str, ...]]] = {
     "acrobot": (1, ("swingup", "swingup_sparse")),
     "ball_in_cup": (2, ("catch",)),
@@ -49,16 +51,6 @@ _PLANET_REPEATS = {
     "finger": 2,
     "walker": 2,
 }
-
-PLANET = (
-    "cartpole-swingup",
-    "reacher-easy",
-    "cheetah-run",
-    "finger-spin",
-    "ball_in_cup-catch",
-    "walker-walk",
-)
-"""The six tasks of PlaNet."""
 
 DREAMER = (
     "acrobot-swingup",

@@ -171,6 +171,35 @@ class NormalizedActions(gymnasium.ActionWrapper):
         return own.astype(self._space.dtype).clip(self._space.low, self._space.high)
 
 
+class PaddedActions(gymnasium.ActionWrapper):
+    """Actions with more entries than the environment has; it takes the first ones.
+
+    So one agent can play environments whose actions differ in size (PlaNet, Appendix C).
+
+    Raises:
+        UsageError: the environment has more entries than that.
+    """
+
+    def __init__(self, env: gymnasium.Env, name: str, size: int) -> None:
+        super().__init__(env)
+        (self._own,) = env.action_space.shape  # type: ignore[misc]
+        if size < self._own:
+            raise UsageError(
+                f"{name} has actions of {self._own} entries, but action_size is {size}: give at "
+                "least as many"
+            )
+        self.action_space = Box(-1.0, 1.0, (size,), np.float32)
+
+    def action(self, action: Float32[np.ndarray, " n"]) -> np.ndarray:
+        """Returns the entries that the environment has."""
+        if np.shape(action) != self.action_space.shape:
+            raise UsageError(
+                f"the action is {_describe(action)}, expected {self.action_space.shape} finite "
+                "numbers in [-1, 1]"
+            )
+        return action[: self._own]
+
+
 class Pixels(gymnasium.Wrapper):
     """Observations as images: `Box(0, 255, (size, size, 3), uint8)`.
 

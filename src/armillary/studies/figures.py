@@ -12,7 +12,7 @@ import scipy.stats
 
 from armillary.files import write_atomically
 from armillary.studies.comparisons import Comparison, Member
-from armillary.studies.plots import BAND, Curve, dress, read_metrics, tests
+from armillary.studies.plots import BAND, Curve, dress, evaluation_curve, read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,9 +60,7 @@ def draw(comparison: Comparison, members: Sequence[Member], path: Path) -> Path:
     return path
 
 
-def _panel(
-    axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: list[str]
-) -> None:
+def _panel(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: list[str]) -> None:
     lines = 0
     for number, variant in enumerate(comparison.variants):
         mine = [member for member in members if member.variant == variant]
@@ -110,7 +108,7 @@ def _curve(members: Sequence[Member], tasks: Sequence[str]) -> Curve:
         several = len(member.config.tasks) > 1
         for task in member.config.tasks:
             if task in tasks:
-                curve = tests([rows], f"evaluate/{task}" if several else "evaluate")
+                curve = evaluation_curve([rows], f"evaluate/{task}" if several else "evaluate")
                 for episode, scores in zip(curve.episodes, curve.scores, strict=True):
                     found.setdefault(episode // len(member.config.tasks), []).extend(scores)
     return Curve(sorted(found), [found[episode] for episode in sorted(found)])
@@ -209,15 +207,15 @@ def table(
         simulator: the scores of the planner with the true simulator on a task, if there are any.
     """
     tasks = list(numbers["tasks"])
-    rows = [["method", *tasks], ["---"] * (len(tasks) + 1)]
+    rows: list[list[str]] = [["method", *tasks], ["---"] * (len(tasks) + 1)]
     for name in ("A3C", "D4PG", "PlaNet", "CEM + true simulator"):
         cells = [PAPER.get(task, {}).get(name) for task in tasks]
         rows.append([f"{name} (paper)", *("" if c is None else f"{c:.0f}" for c in cells)])
     for task in tasks:
         for label in numbers["tasks"][task]:
             if not any(row[0] == label for row in rows):
-                cells = [numbers["tasks"][t].get(label) for t in tasks]
-                rows.append([label, *(_cell(c["mean"], c["std"]) if c else "" for c in cells)])
+                ours = [numbers["tasks"][t].get(label) for t in tasks]
+                rows.append([label, *(_cell(c["mean"], c["std"]) if c else "" for c in ours)])
     found = [list(simulator(task)) for task in tasks]
     if any(found):
         rows.append(
@@ -226,7 +224,7 @@ def table(
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
-def _cell(mean: float, std: float) -> str:
+def _cell(mean: Any, std: Any) -> str:
     return f"{mean:.0f} ± {std:.0f}"
 
 

@@ -148,13 +148,14 @@ def dress(axis: Axes, lines: int) -> None:
 def _line(
     axis: Axes, label: str, runs: list[list[dict[str, Any]]], color: str, alone: bool
 ) -> None:
-    tested, training = tests(runs), _training(runs)
+    tested, training = evaluation_curve(runs), _training(runs)
     if alone or not tested.episodes:
         means = [float(np.mean(scores)) for scores in training.scores]
         axis.plot(training.episodes, means, "o", color=color, alpha=0.45, markersize=4,
                   markeredgewidth=0, label=f"{label}, training episodes")  # fmt: skip
     if tested.episodes:
-        counts = sorted({len(scores) for rows in runs for scores in tests([rows]).scores})
+        curves = [evaluation_curve([rows]) for rows in runs]
+        counts = sorted({len(scores) for curve in curves for scores in curve.scores})
         many = "s" if counts[-1] > 1 else ""
         trajectories = f"{' or '.join(map(str, counts))} test episode{many}"
         seeds = f"{len(runs)} seeds × " if len(runs) > 1 else ""
@@ -164,7 +165,7 @@ def _line(
         axis.fill_between(tested.episodes, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def tests(runs: list[list[dict[str, Any]]], name: str = "evaluate") -> Curve:
+def evaluation_curve(runs: list[list[dict[str, Any]]], name: str = "evaluate") -> Curve:
     """Returns the scores of all evaluations, pooled over runs and trajectories.
 
     Args:

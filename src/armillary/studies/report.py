@@ -15,9 +15,9 @@ from armillary.training.player import Player, load
 from armillary.training.run import Run
 
 
-def frames_per_second(config: Config) -> float:
+def frames_per_second(config: Config, task: str | None = None) -> float:
     """Returns the rate at which a video shows the control suite at about its true speed."""
-    repeat = config.environment.action_repeat or action_repeat(config.task)
+    repeat = config.environment.action_repeat or action_repeat(task or config.tasks[0])
     return max(10.0, 100.0 / repeat)
 
 
@@ -30,19 +30,26 @@ def write_report(folder: str | Path) -> dict[str, Path]:
     Returns:
         `curve` (PNG), `agent` (MP4: a noise-free episode), and if that episode is longer than the
         model's context `prediction` (PNG: true frames above predicted ones) and
-        `prediction_video` (MP4).
+        `prediction_video` (MP4). With several tasks their names follow: `agent-cheetah-run`.
     """
     run = Run(folder)
-    player = load(folder)
-    episode = EpisodeStore(run.test_episodes).load(0)
+    player, tasks = load(folder), run.config.tasks
     files = {"curve": learning_curve([run.folder], run.folder / "curve.png")}
-    files["agent"] = run.folder / "agent.mp4"
-    write_video(files["agent"], episode.image, fps=frames_per_second(run.config))
-    if episode.steps >= CONTEXT:
-        files["prediction"] = run.folder / "prediction.png"
-        files["prediction_video"] = run.folder / "prediction.mp4"
-        write_prediction(player, episode, files["prediction_video"], files["prediction"])
+    for number, task in enumerate(tasks):
+        episode = EpisodeStore(run.test_episodes).load(number)
+        end = f"-{_plain(task)}" if len(tasks) > 1 else ""
+        files[f"agent{end}"] = run.folder / f"agent{end}.mp4"
+        write_video(files[f"agent{end}"], episode.image, fps=frames_per_second(run.config, task))
+        if episode.steps >= CONTEXT:
+            picture, video = (run.folder / f"prediction{end}.{kind}" for kind in ("png", "mp4"))
+            write_prediction(player, episode, video, picture)
+            files |= {f"prediction{end}": picture, f"prediction{end}_video": video}
     return files
+
+
+def _plain(task: str) -> str:
+    """Returns a task's name as a part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in task)
 
 
 def write_prediction(player: Player, episode: Episode, video: Path, picture: Path) -> None:

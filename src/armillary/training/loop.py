@@ -6,37 +6,34 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import cached_property, partial
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import jax
-import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
 from armillary.agents.random import Random
 from armillary.agents.registry import make_agent
 from armillary.config import Config, to_dict
-from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs import action_repeat, side_by_side
+from armillary.envs.build import common_action_size
 from armillary.errors import EnvironmentFailure, NumericalError, UsageError
 from armillary.files import write_atomically
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.replay.sampler import Batch, ChunkSampler, prefetch
 from armillary.training import checkpoint
 from armillary.training.counters import Counters
-from armillary.training.evaluation import Scores, evaluate
 from armillary.training.logger import Logger
 from armillary.training.progress import Progress
-from armillary.training.rollout import compiled_predict, returns, rollout
+from armillary.training.rollout import returns, rollout
 from armillary.training.run import Run
 from armillary.training.signals import Stopped, StopRequest, stop_request
-
-FRAMES_PER_SECOND = 30
-"""Of the videos in TensorBoard."""
+from armillary.training.testing import Tester, scalars, together
 
 
 def train(
@@ -65,16 +62,27 @@ def train(
     """
     run = Run(folder)
     config = run.check(config)
-    env = side_by_side(config.task, config.environment, 1)  # fails before anything is written
-    try:
+    with ExitStack() as stack:
+        envs = _environments(config, stack)  # fails before anything is written
         with run.locked(), stop_request() as stop:
-            trainer = Trainer(config, run, env, stop, on_progress)
+            trainer = Trainer(config, run, envs, stop, on_progress)
             try:
                 return trainer.train()
             finally:
                 trainer.close()
-    finally:
-        env.close()
+
+
+def _environments(config: Config, stack: ExitStack) -> dict[str, gym.vector.VectorEnv]:
+    """Returns an environment for each task, which `stack` closes."""
+    environment = config.environment
+    if len(config.tasks) > 1 and environment.action_size is None:
+        size = common_action_size(config.tasks, environment)
+        environment = replace(environment, action_size=size)
+    envs = {}
+    for task in config.tasks:
+        envs[task] = side_by_side(task, environment, 1)
+        stack.callback(envs[task].close)
+    return envs
 
 
 class Trainer:
@@ -84,7 +92,7 @@ class Trainer:
         self,
         config: Config,
         run: Run,
-        env: gym.vector.VectorEnv,
+        envs: dict[str, gym.vector.VectorEnv],
         stop: StopRequest,
         on_progress: Callable[[Counters], None],
     ) -> None:
@@ -93,9 +101,10 @@ class Trainer:
         self.stop = stop
         self.on_progress = on_progress
         self.started = self.last_saved = time.monotonic()
-        self.env = env
-        self.action_size = int(env.single_action_space.shape[0])  # type: ignore[index]
-        self.repeat = config.environment.action_repeat or action_repeat(config.task)
+        self.envs = envs
+        self.tasks = config.tasks
+        space = envs[self.tasks[0]].single_action_space
+        self.action_size = int(space.shape[0])  # type: ignore[index]
         self.counters = Counters(self.action_size)
         self.agent = make_agent(config, self.action_size)
         self.update = jax.jit(self._update, donate_argnums=0)
@@ -109,8 +118,9 @@ class Trainer:
         self.logger = Logger(
             run.folder, self.counters.position, wandb=config.wandb, config=to_dict(config)
         )
+        self.tester = Tester(config, run, self.agent, self.logger, self._on_step)
         self.progress = Progress(
-            config.episodes,
+            config.episodes * len(self.tasks),
             self._updates_due(config.episodes),
             episodes=self.counters.episodes,
             updates=self.counters.updates,
@@ -129,22 +139,29 @@ class Trainer:
 
     def _loop(self) -> None:
         config, counters = self.config, self.counters
-        while counters.episodes < config.collection.seed_episodes:
+        while self.rounds < config.collection.seed_episodes:
             self._collect(seed_episode=True)
         while True:
-            self._fit(self._updates_due(counters.episodes))
-            if counters.episodes >= config.episodes:
+            self._fit(self._updates_due(self.rounds))
+            if self.rounds >= config.episodes:
                 return
-            fitted = counters.episodes - config.collection.seed_episodes
+            fitted = self.rounds - config.collection.seed_episodes
             due = fitted > 0 and fitted % config.evaluation.every == 0
             if due and counters.evaluated != counters.episodes:
                 self._evaluate()
             self._collect(seed_episode=False)
+            while counters.episodes % len(self.tasks):
+                self._collect(seed_episode=False)
 
-    def _updates_due(self, episodes: int) -> int:
-        """Updates that come before the next episode, when so many have been collected."""
-        collected = episodes - self.config.collection.seed_episodes
-        return (collected + 1) * self.config.training.collect_interval
+    @property
+    def rounds(self) -> int:
+        """How many episodes of each task have been collected."""
+        return self.counters.episodes // len(self.tasks)
+
+    def _updates_due(self, rounds: int) -> int:
+        """Updates that come before the next round, when so many have been collected."""
+        collected = rounds - self.config.collection.seed_episodes
+        return (collected + 1) * self.config.training.collect_interval * len(self.tasks)
 
     def _update(self, state: Any, batch: Batch, key: PRNGKeyArray, counter: int) -> Any:
         return self.agent.update(state, batch, jax.random.fold_in(key, counter))
@@ -174,18 +191,23 @@ class Trainer:
                 self._save_if_due()
 
     def _collect(self, *, seed_episode: bool) -> None:
-        """Collects one episode (Algorithm 1, lines 1 and 8 to 16)."""
+        """Collects one episode of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
         config, counters = self.config, self.counters
         index = counters.episodes
+        task = self.tasks[index % len(self.tasks)]
+        repeat = config.environment.action_repeat or action_repeat(task)
         if index in self.store.indices:  # collected before a stop, not yet in a checkpoint
             episode = self.store.load(index)
         else:
-            episode = self._play(index, random=seed_episode)
+            random = seed_episode or config.collection.policy == "random"
+            episode = self._play(index, random=random)
             self.store.write(index, episode)
         counters.episodes += 1
-        counters.simulator_steps += episode.steps * self.repeat
+        counters.simulator_steps += episode.steps * repeat
         values = {"collect/return": next(returns([episode])), "collect/length": episode.steps}
-        updates = config.training.collect_interval
+        if len(self.tasks) > 1:
+            values[f"collect/{task}/return"] = values["collect/return"]
+        updates = config.training.collect_interval * len(self.tasks)
         if counters.losses:
             values |= {name: total / updates for name, total in counters.losses.items()}
             counters.losses = {}
@@ -197,7 +219,7 @@ class Trainer:
     def _play(self, index: int, *, random: bool) -> Episode:
         actor = Random(self.action_size) if random else self.agent
         (episode,) = rollout(
-            self.env,
+            self.envs[self.tasks[index % len(self.tasks)]],
             actor,
             None if random else self.state,
             seeding.key(self.config.seed, "collect", index),
@@ -211,72 +233,52 @@ class Trainer:
         self.stop.check()
         self.progress.frame(count)
 
-    def _test(self, actor: Any, state: Any, episodes: int, purpose: str) -> Scores:
-        """Returns the scores of noise-free episodes; keeps and logs one of the agent's."""
-        scores, played = evaluate(
-            self._test_envs,
-            actor,
-            state,
-            episodes=episodes,
-            seed=self.config.seed,
-            purpose=purpose,
-            on_step=self._on_step,
-        )
-        if actor is self.agent:
-            EpisodeStore(self.run.test_episodes).write(0, played[0])
-            self._log_pictures(played[0])
-        return scores
-
-    def _log_pictures(self, episode: Episode) -> None:
-        """Logs a video of an episode, and predicted frames (below) beside true ones (above)."""
-        step = self.counters.simulator_steps
-        self.logger.video("evaluate/agent", episode.image, step, fps=FRAMES_PER_SECOND)
-        images, actions = episode.image[:LENGTH], episode.action[:LENGTH]
-        if len(images) > CONTEXT:
-            key = seeding.key(self.config.seed, "predict")
-            predict = compiled_predict(self.agent)
-            predicted = np.asarray(predict(self.state, images, actions, key, context=CONTEXT))
-            columns = [np.concatenate(pair) for pair in zip(images, predicted, strict=True)]
-            picture = np.concatenate(columns[:: max(1, len(columns) // 10)], axis=1)
-            self.logger.image("evaluate/prediction", picture, step)
-
-    @cached_property
-    def _test_envs(self) -> gym.vector.VectorEnv:
-        count = min(self.config.evaluation.episodes, self.config.evaluation.final_episodes)
-        return side_by_side(self.config.task, self.config.environment, count)
-
     def _evaluate(self) -> None:
         """Tests the agent while training goes on."""
+        counters = self.counters
         episodes = self.config.evaluation.episodes
-        scores = self._test(self.agent, self.state, episodes, "evaluate")
-        self.counters.evaluated = self.counters.episodes
-        self._log({f"evaluate/{name}": value for name, value in scores.as_dict().items()})
-        self.progress.message(f"test score after {self.counters.episodes} episodes: {scores}")
+        scores = self.tester.agent(self.state, counters.simulator_steps, episodes, "evaluate")
+        counters.evaluated = counters.episodes
+        plain = {task: of_task.as_dict() for task, of_task in scores.items()}
+        self._log(scalars("evaluate", plain, self.config))
+        for task, of_task in scores.items():
+            which = f" of {task}" if len(scores) > 1 else ""
+            self.progress.message(f"test score after {self.rounds} episodes{which}: {of_task}")
 
     def _finish(self) -> dict[str, Any]:
         """Tests the trained agent and random actions, and writes `results.json`, once."""
-        results = self._earlier_results()
+        counters, results = self.counters, self._earlier_results()
         if results is None:
             self._save()
             episodes = self.config.evaluation.final_episodes
-            agent = self._test(self.agent, self.state, episodes, "final")
-            random = self._test(Random(self.action_size), None, episodes, "final")
+            agent = self.tester.agent(self.state, counters.simulator_steps, episodes, "final")
+            random = self.tester.random(episodes, "final")
             results = {
                 "task": self.config.task,
                 "seed": self.config.seed,
-                "agent": agent.as_dict(),
-                "random": random.as_dict(),
-                "episodes": self.counters.episodes,
-                "simulator_steps": self.counters.simulator_steps,
-                "updates": self.counters.updates,
+                "agent": together(agent).as_dict(),
+                "random": together(random).as_dict(),
+                "tasks": {
+                    task: {"agent": agent[task].as_dict(), "random": random[task].as_dict()}
+                    for task in self.tasks
+                },
+                "episodes": self.rounds,
+                "simulator_steps": counters.simulator_steps,
+                "updates": counters.updates,
                 "seconds": self._elapsed(),
             }
             text = json.dumps(results, indent=2).encode()
             write_atomically(self.run.results, lambda file: file.write(text))
-        if self.counters.evaluated != self.counters.episodes:
-            pairs = (("evaluate", results["agent"]), ("random", results["random"]))
-            self._log({f"{who}/{name}": x for who, scores in pairs for name, x in scores.items()})
-            self.counters.evaluated = self.counters.episodes
+        if counters.evaluated != counters.episodes:
+            tasks = results["tasks"]
+            agent_scores, random_scores = (
+                {task: tasks[task][who] for task in tasks} for who in ("agent", "random")
+            )
+            self._log(
+                scalars("evaluate", agent_scores, self.config)
+                | scalars("random", random_scores, self.config)
+            )
+            counters.evaluated = counters.episodes
             self._save()
         return results
 
@@ -334,9 +336,9 @@ class Trainer:
             return init()
         state, meta = checkpoint.load(self.run.checkpoints, jax.eval_shape(init))
         self.counters = Counters(**meta)
-        if self.counters.episodes > self.config.episodes:
+        if self.rounds > self.config.episodes:
             raise UsageError(
-                f"the run in {str(self.run.folder)!r} already has {self.counters.episodes} "
+                f"the run in {str(self.run.folder)!r} already has {self.rounds} "
                 f"episodes: ask for that many or more instead of {self.config.episodes}"
             )
         return state
@@ -344,5 +346,4 @@ class Trainer:
     def close(self) -> None:
         """Closes the log files and the environments that were opened here."""
         self.logger.close()
-        if "_test_envs" in vars(self):
-            self._test_envs.close()
+        self.tester.close()

@@ -91,9 +91,26 @@ class Player:
         self._step += 1
         return np.asarray(action)[0] if single else np.asarray(action)
 
-    def make_env(self) -> gym.Env:
-        """Returns an environment of the task, as the agent saw it in training."""
-        return make(self.config.task, self.config.environment)
+    def make_env(self, task: str | None = None) -> gym.Env:
+        """Returns an environment of the task, as the agent saw it in training.
+
+        Args:
+            task: one of those that the agent learned; None: the first.
+        """
+        return make(self.task(task), self.config.environment)
+
+    def task(self, name: str | None = None) -> str:
+        """Returns the task of that name, or the first one that the agent learned.
+
+        Raises:
+            UsageError: the agent did not learn that task.
+        """
+        tasks = self.config.tasks
+        if name is not None and name not in tasks:
+            raise UsageError(
+                f"this agent learned {', '.join(tasks)}, not {name!r}: name one of them"
+            )
+        return name or tasks[0]
 
 
 def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
@@ -119,4 +136,7 @@ def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
     agent = make_agent(config, meta["action_size"])
     init = partial(agent.init, seeding.key(config.seed, "init"))
     state, counters = checkpoint.load(run.checkpoints, jax.eval_shape(init))
+    if len(config.tasks) > 1:
+        environment = replace(config.environment, action_size=agent.action_size)
+        config = replace(config, environment=environment)
     return Player(config, agent, state, counters)

@@ -124,7 +124,7 @@ class Run:
         return (path for path in self.folder.iterdir() if not path.name.startswith("."))
 
     def _with_renderer(self, config: Config) -> Config:
-        if config.environment.renderer != "auto" or config.task not in names():
+        if config.environment.renderer != "auto" or not set(config.tasks) & set(names()):
             return config
         renderer = self.config.environment.renderer if self.exists else cast(Backend, choose())
         return replace(config, environment=replace(config.environment, renderer=renderer))

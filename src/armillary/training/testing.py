@@ -1,0 +1,137 @@
+"""Noise-free test episodes while an agent is trained, on each of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from armillary import seeding
+from armillary.agents.base import Agent
+from armillary.agents.random import Random
+from armillary.config import Config
+from armillary.dynamics.prediction import CONTEXT, LENGTH
+from armillary.envs import side_by_side
+from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.training.evaluation import Scores, evaluate
+from armillary.training.logger import Logger
+from armillary.training.rollout import compiled_predict
+from armillary.training.run import Run
+
+FRAMES_PER_SECOND = 30
+"""Of the videos in TensorBoard."""
+
+
+class Tester:
+    """Plays the test episodes of one training run; keeps one of each task, and logs pictures.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        agent: the agent that is trained.
+        logger: where videos and pictures go.
+        on_step: as in `rollout`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        agent: Agent,
+        logger: Logger,
+        on_step: Callable[[int], None],
+    ) -> None:
+        self._config, self._agent, self._logger, self._on_step = config, agent, logger, on_step
+        self._store = EpisodeStore(run.test_episodes)
+        self._envs: dict[str, gym.vector.VectorEnv] = {}
+
+    def agent(self, state: Any, step: int, episodes: int, purpose: str) -> dict[str, Scores]:
+        """Returns the agent's scores on each task.
+
+        Args:
+            state: its parameters.
+            step: simulator steps so far, for the log.
+            episodes: how many on each task.
+            purpose: of the random numbers; one for the tests on the way, one for the last.
+        """
+        scores = {}
+        for number, task in enumerate(self._config.tasks):
+            scores[task], played = self._play(task, self._agent, state, episodes, purpose)
+            self._store.write(number, played[0])
+            self._log_pictures(state, played[0], step, "evaluate" + of(task, self._config))
+        return scores
+
+    def random(self, episodes: int, purpose: str) -> dict[str, Scores]:
+        """Returns the scores of random actions in the same episodes."""
+        actor = Random(self._agent.action_size)
+        return {
+            task: self._play(task, actor, None, episodes, purpose)[0] for task in self._config.tasks
+        }
+
+    def _play(
+        self, task: str, actor: Any, state: Any, episodes: int, purpose: str
+    ) -> tuple[Scores, list[Episode]]:
+        return evaluate(
+            self._env(task),
+            actor,
+            state,
+            episodes=episodes,
+            seed=self._config.seed,
+            purpose=purpose,
+            on_step=self._on_step,
+        )
+
+    def _env(self, task: str) -> gym.vector.VectorEnv:
+        if task not in self._envs:
+            evaluation = self._config.evaluation
+            count = min(evaluation.episodes, evaluation.final_episodes)
+            size = self._agent.action_size
+            environment = replace(self._config.environment, action_size=size)
+            self._envs[task] = side_by_side(task, environment, count)
+        return self._envs[task]
+
+    def _log_pictures(self, state: Any, episode: Episode, step: int, name: str) -> None:
+        """Logs a video of an episode, and predicted frames (below) beside true ones (above)."""
+        self._logger.video(f"{name}/agent", episode.image, step, fps=FRAMES_PER_SECOND)
+        images, actions = episode.image[:LENGTH], episode.action[:LENGTH]
+        if len(images) > CONTEXT:
+            key = seeding.key(self._config.seed, "predict")
+            predict = compiled_predict(self._agent)
+            predicted = np.asarray(predict(state, images, actions, key, context=CONTEXT))
+            columns = [np.concatenate(pair) for pair in zip(images, predicted, strict=True)]
+            picture = np.concatenate(columns[:: max(1, len(columns) // 10)], axis=1)
+            self._logger.image(f"{name}/prediction", picture, step)
+
+    def close(self) -> None:
+        """Closes the environments that were opened here."""
+        for envs in self._envs.values():
+            envs.close()
+
+
+def of(task: str, config: Config) -> str:
+    """Returns what the names of scalars say of a task: nothing where there is only one."""
+    return f"/{task}" if len(config.tasks) > 1 else ""
+
+
+def together(scores: Mapping[str, Scores]) -> Scores:
+    """Returns the scores on several tasks as one."""
+    return Scores(tuple(score for one in scores.values() for score in one.scores))
+
+
+def scalars(name: str, scores: Mapping[str, Mapping[str, Any]], config: Config) -> dict[str, Any]:
+    """Returns scores as what is logged: of all tasks together, and of each if there are several.
+
+    Args:
+        name: `evaluate` or `random`.
+        scores: for each task what `Scores.as_dict` returned.
+        config: of the run.
+    """
+    pooled = Scores(tuple(score for one in scores.values() for score in one["scores"]))
+    values = {f"{name}/{key}": value for key, value in pooled.as_dict().items()}
+    if len(config.tasks) > 1:
+        for task, one in scores.items():
+            values |= {f"{name}/{task}/{key}": value for key, value in one.items()}
+    return values

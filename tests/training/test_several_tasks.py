@@ -1,0 +1,176 @@
+"""One agent for several tasks whose actions differ in size (PlaNet, Figures 6 and 7)."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from armillary.config import EnvironmentConfig, changed
+from armillary.envs import make
+from armillary.envs.build import common_action_size
+from armillary.errors import UsageError
+from armillary.replay.episodes import EpisodeStore
+from armillary.studies.plots import read_metrics
+from armillary.studies.report import write_report
+from armillary.training.loop import train
+from armillary.training.player import load
+from settings import TINY
+
+BOTH = replace(TINY, task="toys:slider,toys:short", episodes=3)
+
+
+class Enough(Exception):
+    """Stops a run from outside."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of two tasks, with its report."""
+    folder = tmp_path_factory.mktemp("both") / "run"
+    train(BOTH, folder)
+    write_report(folder)
+    return folder
+
+
+def test_surplus_entries_of_an_action_change_nothing() -> None:
+    """Played with other surplus entries, an episode is the same to the last bit."""
+    assert common_action_size(BOTH.tasks, EnvironmentConfig()) == 2
+    actions = np.random.default_rng(0).uniform(-1, 1, (12, 2)).astype(np.float32)
+    seen: list[list[Any]] = []
+    for surplus in (actions[:, 1], -actions[:, 1], np.zeros(12), np.full(12, 0.9)):
+        env = make("toys:slider", EnvironmentConfig(action_size=2))
+        assert env.action_space.shape == (2,)
+        seen.append([env.reset(seed=3)[0]])
+        for action, other in zip(actions, surplus, strict=True):
+            observation, reward, *_ = env.step(np.array([action[0], other], np.float32))
+            seen[-1] += [observation, reward]
+    alone = make("toys:slider")
+    seen.append([alone.reset(seed=3)[0]])
+    for action in actions:
+        observation, reward, *_ = alone.step(action[:1])
+        seen[-1] += [observation, reward]
+    for other in seen[1:]:
+        for one, two in zip(seen[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_action_of_the_wrong_size_is_refused(size: int) -> None:
+    env = make("toys:slider", EnvironmentConfig(action_size=2))
+    env.reset(seed=0)
+    with pytest.raises(UsageError, match=r"expected \(2,\)"):
+        env.step(np.zeros(size, np.float32))
+
+
+def test_too_few_entries_are_refused() -> None:
+    with pytest.raises(UsageError, match="has actions of 2 entries, but action_size is 1"):
+        make("toys:short", EnvironmentConfig(action_size=1))
+
+
+def test_an_episode_of_each_task_in_turn(folder: Path) -> None:
+    """In every interval one of each; C updates for each of them."""
+    store = EpisodeStore(folder / "episodes")
+    assert len(store.indices) == 6
+    for index in store.indices:
+        images = store.load(index).image.astype(float)
+        brightness = images.sum((2, 3))  # of each row of pixels
+        rows = (brightness * np.arange(64)).sum(1) / brightness.sum(1)
+        moved = np.ptp(rows) > 1  # up or down, which a slider cannot
+        assert moved == bool(index % 2)
+    rows = [row for row in read_metrics(folder) if "collect/return" in row]
+    assert [row["episode"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert ["collect/toys:short/return" in row for row in rows] == [False, True] * 3
+    updates = TINY.training.collect_interval * 2
+    assert [row["updates"] for row in rows] == [0, 0, 0, 0, updates, updates]
+    losses = ["loss/image" in row for row in rows]
+    assert losses == [False] * 4 + [True, False]
+    assert load(folder).counters["updates"] == 2 * updates
+
+
+def test_each_task_is_tested_on_its_own(folder: Path) -> None:
+    results = json.loads((folder / "results.json").read_text())
+    assert list(results["tasks"]) == ["toys:slider", "toys:short"]
+    assert results["episodes"] == 3
+    scores = [score for task in results["tasks"].values() for score in task["agent"]["scores"]]
+    assert results["agent"]["scores"] == scores
+    assert len(scores) == 4
+    last = read_metrics(folder)[-1]
+    for task, found in results["tasks"].items():
+        assert last[f"evaluate/{task}/scores"] == found["agent"]["scores"]
+        assert last[f"random/{task}/mean"] == found["random"]["mean"]
+    assert len({tuple(t["random"]["scores"]) for t in results["tasks"].values()}) == 2
+    for name in ("agent-toys-slider.mp4", "agent-toys-short.mp4", "curve.png"):
+        assert (folder / name).stat().st_size > 500
+
+
+def test_the_agent_plays_each_of_them(folder: Path) -> None:
+    player = load(folder)
+    for task in player.config.tasks:
+        env = player.make_env(task)
+        player.reset()
+        observation, _ = env.reset(seed=0)
+        action = player.act(observation)
+        assert action.shape == env.action_space.shape == (2,)
+        env.step(action)
+    with pytest.raises(UsageError, match="this agent learned toys:slider, toys:short"):
+        player.make_env("toys:point")
+
+
+def test_the_agent_is_never_told_which_task(folder: Path) -> None:
+    """Equal pictures of two tasks give equal actions: nothing else reaches the agent."""
+    player = load(folder)
+    picture = player.make_env("toys:short").reset(seed=1)[0]
+    actions = []
+    for task in player.config.tasks:
+        player.make_env(task).reset(seed=0)
+        player.reset()
+        actions.append(player.act(picture))
+    np.testing.assert_array_equal(*actions)
+
+
+def test_a_stop_between_two_tasks_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    """Stopped after the first of a round, it goes on with the second."""
+
+    def stop(counters: Any) -> None:
+        if counters.episodes == 5:
+            raise Enough
+
+    with pytest.raises(Enough):
+        train(changed(BOTH, {"training.checkpoint_minutes": 1e-4}), tmp_path, on_progress=stop)
+    train(BOTH, tmp_path)
+    for one, other in zip(
+        jax.tree.leaves(load(folder).state), jax.tree.leaves(load(tmp_path).state), strict=True
+    ):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    results = [json.loads((f / "results.json").read_text())["tasks"] for f in (folder, tmp_path)]
+    assert results[0] == results[1]
+
+
+def test_the_command_line(armillary: Callable[..., Any], folder: Path) -> None:
+    result = armillary("evaluate", folder, "--episodes", 1, "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert list(found["tasks"]) == ["toys:slider", "toys:short"]
+    one = armillary("evaluate", folder, "--episodes", 1, "--task", "toys:short")
+    assert "toys:short" in one.stdout
+    assert "toys:slider" not in one.stdout.replace(str(folder), "")
+    wrong = armillary("evaluate", folder, "--task", "toys:point")
+    assert wrong.returncode == 2
+    assert "learned toys:slider, toys:short" in wrong.stderr
+
+
+@pytest.mark.parametrize("task", ["", "a,", "cheetah-run,cheetah-run"])
+def test_tasks_that_make_no_sense_are_refused(task: str) -> None:
+    with pytest.raises(UsageError):
+        replace(TINY, task=task)
+
+
+def test_planet_names_the_papers_six() -> None:
+    tasks = replace(TINY, task="planet").tasks
+    assert len(tasks) == 6
+    assert tasks[2] == "cheetah-run"
