@@ -204,11 +204,13 @@ def test_every_model_by_its_name(name: Any, images: np.ndarray) -> None:
         assert shapes[2] == (6, 64, 64, 3)
         return "".join(str(p[0]) for p in (update, act, predict))
 
-    relu, elu = programs("relu", "relu"), programs("elu", "elu")
-    assert "name=relu" in relu
-    assert "name=elu" not in relu
+    elu = programs("elu", "elu")
     assert "name=elu" in elu
     assert "name=relu" not in elu
+    if name == "rssm":
+        relu = programs("relu", "relu")
+        assert "name=relu" in relu
+        assert "name=elu" not in relu
 
 
 @pytest.fixture(scope="module")
