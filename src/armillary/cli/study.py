@@ -2,31 +2,94 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal, TextIO, TypeVar
 
 import tyro
 
 from armillary.cli.stdout import own_stdout
-from armillary.errors import UsageError
+from armillary.errors import UsageError, nearest
+
+Scale = Literal["smoke", "small", "paper"]
+
+STUDIES = {
+    "figure4": "model designs: RSSM, SSM, RNN",
+    "figure5": "agent designs: PlaNet, random collection, random shooting",
+    "figure6": "one agent for all tasks, mean over the tasks",
+    "figure7": "one agent for all tasks, each task",
+    "figure8": "latent overshooting, on the RSSM and the DRNN",
+    "figure9": "activation functions, ReLU and ELU",
+    "figure10": "open-loop video prediction of the models",
+    "figure11": "the simulator's state, told from the models' latent state",
+    "figure12": "the planner's settings on the true simulator",
+    "table1": "final performance beside the paper's",
+}
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Run what a figure of the papers needs, as far as it is missing, and draw it.
+class Runs:
+    """Train what a figure of PlaNet compares, as far as it is missing, and draw it.
 
-    A study that is stopped goes on with the same command. Two processes may share one folder.
+    Says at the start what it will cost. A study that is stopped goes on with the same command;
+    studies in one folder share their runs, and so may several processes.
     """
 
-    name: Annotated[Literal["figure12"], tyro.conf.Positional]
-    """figure12: the planner's settings on the true simulator."""
-    scale: Literal["smoke", "small", "paper"] = "small"
-    """smoke: seconds, to see that everything works. small: an hour or so. paper: days."""
+    scale: Scale = "small"
+    """smoke: seconds for each run, to see that everything works. small: hours on a laptop. paper:
+    the paper's tasks, seeds and episodes."""
     run: Path | None = None
-    """Folder of the study. Default: runs/NAME."""
+    """Folder of the runs and pictures. Default: runs/study-SCALE."""
+    tasks: tuple[str, ...] | None = None
+    """Tasks in place of the scale's."""
+    seeds: int | None = None
+    """Seeds of each variant, in place of the scale's number."""
+    episodes: int | None = None
+    """Episodes of each run, in place of the scale's."""
+    workers: int = 1
+    """Runs at the same time, each on its part of the cores."""
+    plan_only: bool = False
+    """Train nothing: say what it would cost."""
+    draw_only: bool = False
+    """Train nothing: draw what is there."""
+    json: bool = False
+    """Print the numbers as one JSON object on standard output."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Look into the models of figure 4's runs, or of runs of your own.
+
+    The runs of figure 4 (seed 0, first task) that are missing are trained first.
+    """
+
+    runs: tuple[Path, ...] = ()
+    """Run folders of one task, in place of figure 4's."""
+    scale: Scale = "small"
+    """Of figure 4's runs."""
+    run: Path | None = None
+    """Folder of the runs and pictures. Default: runs/study-SCALE."""
+    episodes: int = 10
+    """Held-out episodes that the models are judged by."""
+    seed: int = 0
+    """Seed of these episodes and of all that is drawn from the models."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Compare the planner's settings on the true simulator, and draw the scores.
+
+    Every combination of the values given. What was played before is not played again; several
+    processes may share one folder.
+    """
+
+    scale: Scale = "small"
+    """smoke: seconds, to see that everything works. small: an hour or so. paper: a day."""
+    run: Path | None = None
+    """Folder of the episodes and the picture. Default: runs/figure12."""
     workers: int | None = None
     """Processes that share the work. Default: one for each core."""
     seed: int = 0
@@ -44,39 +107,135 @@ class Arguments:
     task: str | None = None
     """Another task than cheetah-run."""
     draw_only: bool = False
-    """Run nothing: draw what is there."""
+    """Play nothing: draw what is there."""
     json: bool = False
     """Print the scores as one JSON object on standard output."""
 
 
 def run(argv: list[str]) -> int:
     """Runs the study and says where its picture is."""
-    arguments = tyro.cli(Arguments, args=argv, prog="armillary study")
-    if arguments.workers is not None and arguments.workers < 1:
-        raise UsageError(f"workers is {arguments.workers}, but it must be at least 1")
-    if arguments.seed < 0:
-        raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
+    if not argv or argv[0] in ("-h", "--help"):
+        rows = "\n".join(f"  {name:<10} {what}" for name, what in STUDIES.items())
+        print(
+            "usage: armillary study NAME [options]\n\nRun what a table or figure of PlaNet needs, "
+            f"as far as it is missing, and draw it.\n\n{rows}\n\n"
+            "`armillary study NAME --help` shows the options of a study."
+        )
+        return 0 if argv else 2
+    name, *rest = argv
+    if name not in STUDIES:
+        raise UsageError(
+            f"unknown study {name!r}, expected one of {', '.join(STUDIES)}."
+            + nearest(name, STUDIES)
+        )
+    if name == "figure12":
+        return _settings(_parse(Settings, name, rest))
+    if name in ("figure10", "figure11"):
+        return _looks(name, _parse(Looks, name, rest))
+    return _runs(name, _parse(Runs, name, rest))
+
+
+T = TypeVar("T")
+
+
+def _parse(kind: type[T], name: str, argv: list[str]) -> T:
+    arguments = tyro.cli(kind, args=argv, prog=f"armillary study {name}")
+    for option in ("workers", "seeds", "episodes"):
+        value = getattr(arguments, option, None)
+        if value is not None and value < 1:
+            raise UsageError(f"{option} is {value}, but it must be at least 1")
+    if getattr(arguments, "seed", 0) < 0:
+        raise UsageError(f"seed is {arguments.seed}, but it must not be negative")  # type: ignore[attr-defined]
+    return arguments
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _runs(name: str, arguments: Runs) -> int:
+    from armillary.studies import comparisons, figures
+
+    comparison = comparisons.COMPARISONS[name]
+    scale = comparisons.scale(arguments.scale, comparison)
+    scale = scale.changed(arguments.tasks, arguments.seeds, arguments.episodes)
+    folder = arguments.run or Path("runs") / f"study-{arguments.scale}"
+    members = comparisons.members(comparison, scale, folder)
+    with own_stdout() as out:
+        if not arguments.draw_only:
+            missing = [member for member in members if member.results is None]
+            if missing:
+                _say(comparisons.cost(members, missing, arguments.workers))
+            if arguments.plan_only:
+                return 0
+            if missing:
+                comparisons.run(missing, workers=arguments.workers, announce=_say)
+        files = figures.write(comparison, members, folder, name)
+        numbers = figures.statistics(comparison, members)
+        if name == "table1":
+            files.append(figures.write_table(numbers, folder))
+        text = json.dumps(numbers) if arguments.json else figures.text(numbers)
+        print(text, file=out)
+        _print_files(files, sys.stderr if arguments.json else out)
+    return 0
+
+
+def _looks(name: str, arguments: Looks) -> int:
+    from armillary.studies import comparisons, figure10, figure11
+
+    folder = arguments.run or Path("runs") / f"study-{arguments.scale}"
+    runs = list(arguments.runs)
+    with own_stdout() as out:
+        if not runs:
+            comparison = comparisons.COMPARISONS["figure4"]
+            scale = comparisons.scale(arguments.scale, comparison)
+            scale = scale.changed(scale.tasks[:1], 1, None)
+            members = comparisons.members(comparison, scale, folder)
+            missing = [member for member in members if member.results is None]
+            if missing:
+                _say(comparisons.cost(members, missing, 1))
+                comparisons.run(missing, announce=_say)
+            runs = [member.folder for member in members]
+        files = (
+            figure10.run(
+                runs, folder, episodes=arguments.episodes, seed=arguments.seed, announce=_say
+            )
+            if name == "figure10"
+            else figure11.run(
+                runs,
+                folder,
+                train_episodes=arguments.episodes,
+                test_episodes=max(1, arguments.episodes // 2),
+                seed=arguments.seed,
+                announce=_say,
+            )
+        )
+        _print_files(list(files.values()), out)
+    return 0
+
+
+def _settings(arguments: Settings) -> int:
     from armillary.studies import figure12
 
     given = ("horizons", "iterations", "candidates", "fractions", "episodes", "task", "seed")
     changed = {name: getattr(arguments, name) for name in given}
-    grid = replace(
+    grid = dataclasses.replace(
         figure12.SCALES[arguments.scale],
         **{name: value for name, value in changed.items() if value is not None},
     )
-    folder = arguments.run or Path("runs") / arguments.name
+    folder = arguments.run or Path("runs") / "figure12"
     with own_stdout() as out:
         if not arguments.draw_only:
-            figure12.run(
-                grid,
-                folder,
-                workers=arguments.workers,
-                announce=lambda text: print(text, file=sys.stderr, flush=True),
-            )
+            figure12.run(grid, folder, workers=arguments.workers, announce=_say)
         table = figure12.scores(grid, folder)
-        picture = figure12.draw(grid, folder, folder / f"{arguments.name}.png")
+        picture = figure12.draw(grid, folder, folder / "figure12.png")
         if arguments.json:
             print(json.dumps(figure12.as_dict(grid, table)), file=out)
         else:
             print(f"{figure12.summary(grid, table)}\npicture: {picture}", file=out)
     return 0
+
+
+def _print_files(files: list[Path], out: TextIO) -> None:
+    for file in files:
+        print(file, file=out)

@@ -7,7 +7,7 @@ in Figures 4, 5, 8 and 9 and in Table 1, and is trained once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from armillary.config import (
 )
 from armillary.envs.catalogue import PLANET
 from armillary.errors import UsageError
+from armillary.studies.bar import duration
 from armillary.studies.workers import share
 from armillary.training.run import InUse, Run
 
@@ -135,6 +136,13 @@ class Scale:
                 f"{len(self.tasks)} tasks and {self.seeds} seeds: give at least one of each"
             )
 
+    def changed(
+        self, tasks: tuple[str, ...] | None, seeds: int | None, episodes: int | None
+    ) -> Scale:
+        """Returns the scale with other tasks, seeds or episodes, where they are given."""
+        base = self.base if episodes is None else changed(self.base, {"episodes": episodes})
+        return Scale(base, tasks or self.tasks, seeds or self.seeds)
+
 
 def smoke() -> Scale:
     """Seconds for each run: to see that everything works. The scores mean nothing."""
@@ -214,6 +222,50 @@ def _members(comparison: Comparison, scale: Scale, folder: Path) -> Iterator[Mem
                 config = changed(scale.base, {**variant.changes, "task": task, "seed": seed})
                 place = "all" if variant.together else task
                 yield Member(variant, config, folder / place / f"{variant.name}-seed{seed}")
+
+
+def cost(members: Sequence[Member], missing: Sequence[Member], workers: int) -> str:
+    """Returns what the missing runs will take, as far as it is known.
+
+    The time is estimated from the runs in the folder that have ended; before there is one, from an
+    update and a plan that are timed here.
+    """
+    episodes = sum(len(m.config.tasks) * m.config.episodes for m in missing)
+    updates = sum(_updates(member.config) for member in missing)
+    ended = [(m, m.results) for m in members if m.results is not None]
+    pace = sum(r["seconds"] for _, r in ended) / max(1, sum(_updates(m.config) for m, _ in ended))
+    how = "by the runs that have ended"
+    if not ended:
+        pace, how = _seconds_per_update(missing[0].config), "by one update and one plan, timed here"
+    return (
+        f"{len(missing)} of {len(members)} runs are missing: {episodes:,} episodes and {updates:,} "
+        f"updates; about {duration(pace * updates / workers)} ({how})"
+    )
+
+
+def _updates(config: Config) -> int:
+    rounds = config.episodes - config.collection.seed_episodes + 1
+    return rounds * config.training.collect_interval * len(config.tasks)
+
+
+def _seconds_per_update(config: Config) -> float:
+    """Returns the time of an update, with its part of the plans and images between updates."""
+    import jax
+
+    from armillary import seeding
+    from armillary.agents.registry import make_agent
+    from armillary.envs.build import common_action_size
+    from armillary.envs.catalogue import action_repeat
+    from armillary.studies.bench import time_plan, time_update
+
+    agent = make_agent(config, common_action_size(config.tasks, config.environment))
+    state = jax.jit(agent.init)(seeding.key(0, "bench"))
+    update, _ = time_update(agent, config, state, 1)
+    plan = time_plan(agent, config, state, 1)
+    repeat = config.environment.action_repeat or action_repeat(config.tasks[0])
+    plans = (config.environment.time_limit or 1000) / repeat
+    evaluation = 1 + config.evaluation.episodes / config.evaluation.every
+    return update.best + plan.best * plans * evaluation / config.training.collect_interval
 
 
 def run(

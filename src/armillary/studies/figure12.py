@@ -139,9 +139,7 @@ def run(
     return trials
 
 
-def _work(
-    trials: Sequence[Trial], folder: Path, number: int, check: Callable[[], None]
-) -> None:
+def _work(trials: Sequence[Trial], folder: Path, number: int, check: Callable[[], None]) -> None:
     """One process's share: whatever no other is playing."""
     play_all(trials, Stage(folder, 1, lambda trial, record: check(), save_seconds=10.0))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import scipy.stats
 from armillary.files import write_atomically
 from armillary.studies.comparisons import Comparison, Member
 from armillary.studies.plots import BAND, Curve, dress, evaluation_curve, read_metrics
+from armillary.studies.simulator import Trial, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -197,14 +198,39 @@ def text(numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def table(
-    numbers: dict[str, Any], simulator: Callable[[str], Sequence[float]] = lambda task: ()
-) -> str:
-    """Returns Table 1 in Markdown: the paper's rows, and ours below them.
+def write_table(
+    numbers: dict[str, Any], folder: Path, simulator: Path = Path("runs/simulator")
+) -> Path:
+    """Writes Table 1 in Markdown: the paper's rows, and ours below them.
 
     Args:
         numbers: of `statistics`.
-        simulator: the scores of the planner with the true simulator on a task, if there are any.
+        folder: where to write.
+        simulator: where `armillary evaluate --agent simulator` keeps its episodes; those with the
+            paper's settings make a row.
+    """
+    text = table(numbers, {task: upper_bound(task, simulator) for task in numbers["tasks"]})
+    path = folder / "table1.md"
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def upper_bound(task: str, folder: Path) -> list[float]:
+    """Returns the scores of the finished episodes of planning with the true simulator."""
+    found = []
+    for path in sorted(Trial(task).path(folder).parent.glob("*.npz")):
+        record = read(path)
+        if record is not None and record.finished:
+            found.append(record.score)
+    return found
+
+
+def table(numbers: dict[str, Any], simulator: Mapping[str, Sequence[float]]) -> str:
+    """Returns Table 1 in Markdown.
+
+    Args:
+        numbers: of `statistics`.
+        simulator: for each task the scores of the planner with the true simulator, if any.
     """
     tasks = list(numbers["tasks"])
     rows: list[list[str]] = [["method", *tasks], ["---"] * (len(tasks) + 1)]
@@ -216,7 +242,7 @@ def table(
             if not any(row[0] == label for row in rows):
                 ours = [numbers["tasks"][t].get(label) for t in tasks]
                 rows.append([label, *(_cell(c["mean"], c["std"]) if c else "" for c in ours)])
-    found = [list(simulator(task)) for task in tasks]
+    found = [simulator.get(task, ()) for task in tasks]
     if any(found):
         rows.append(
             ["CEM + true simulator", *(_cell(np.mean(f), np.std(f)) if f else "" for f in found)]

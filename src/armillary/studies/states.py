@@ -56,8 +56,8 @@ def joint_state(env: gymnasium.Env) -> State:
     if not isinstance(suite, ControlSuite):
         raise UsageError(f"{suite} has no joints: it is not an environment of the control suite")
     model, data = suite.physics.model.ptr, suite.physics.data.ptr
-    positions: dict[str, np.ndarray] = {}
-    velocities: dict[str, np.ndarray] = {}
+    positions: dict[str, float] = {}
+    velocities: dict[str, float] = {}
     for joint in range(model.njnt):
         name = model.joint(joint).name or f"joint {joint}"
         kind = mujoco.mjtJoint(model.jnt_type[joint])
@@ -66,8 +66,8 @@ def joint_state(env: gymnasium.Env) -> State:
         moves = {mujoco.mjtJoint.mjJNT_FREE: 6, mujoco.mjtJoint.mjJNT_BALL: 3}.get(kind, 1)
         velocities |= _components(f"velocity/{name}", qvel[:moves])
         if kind == mujoco.mjtJoint.mjJNT_HINGE and not model.jnt_limited[joint]:
-            positions[f"position/cos {name}"] = np.cos(qpos[0])
-            positions[f"position/sin {name}"] = np.sin(qpos[0])
+            positions[f"position/cos {name}"] = float(np.cos(qpos[0]))
+            positions[f"position/sin {name}"] = float(np.sin(qpos[0]))
         elif moves == 1:
             positions |= _components(f"position/{name}", qpos[0])
         else:
@@ -80,12 +80,12 @@ def joint_state(env: gymnasium.Env) -> State:
     return positions | velocities
 
 
-def _components(name: str, values: Any) -> dict[str, np.ndarray]:
-    """Returns copies of the numbers of a vector, each under a name of its own."""
-    values = np.array(values, np.float64)  # the simulator goes on in the same memory
-    if values.size == 1:
-        return {name: values.reshape(())}
-    return {f"{name} {i}": value for i, value in enumerate(values.ravel())}
+def _components(name: str, values: Any) -> dict[str, float]:
+    """Returns the numbers of a vector, each under a name of its own."""
+    numbers = np.asarray(values, np.float64).ravel().tolist()
+    if len(numbers) == 1:
+        return {name: numbers[0]}
+    return {f"{name} {i}": number for i, number in enumerate(numbers)}
 
 
 class Recorder(gymnasium.Wrapper):
@@ -94,7 +94,7 @@ class Recorder(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env, read: ReadState | None, needed: bool, task: str) -> None:
         super().__init__(env)
         self._read, self._needed, self._task = read, needed, task
-        self._rows: list[dict[str, np.ndarray]] = []
+        self._rows: list[dict[str, float]] = []
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -121,7 +121,7 @@ class Recorder(gymnasium.Wrapper):
         else:
             told = info.get("state", {})
             state = told if isinstance(told, Mapping) else {"state": told}
-        row: dict[str, np.ndarray] = {}
+        row: dict[str, float] = {}
         for name, value in state.items():
             row |= _components(name, value)
         if self._needed and not row:
