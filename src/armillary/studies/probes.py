@@ -34,7 +34,7 @@ class ProbeConfig:
     hidden: int = 64
     steps: int = 3000
     batch_size: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     check_every: int = 50
 
 
