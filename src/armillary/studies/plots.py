@@ -142,7 +142,8 @@ def dress(axis: Axes, lines: int) -> None:
     axis.grid(color="0.92", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=8, loc="upper left", edgecolor="none", framealpha=0.8)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8, loc="upper left", edgecolor="none", framealpha=0.8)
 
 
 def _line(

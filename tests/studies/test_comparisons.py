@@ -1,0 +1,272 @@
+"""Studies as lists of runs: what is trained, what is not trained twice, what is drawn of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from armillary.config import Config, changed
+from armillary.errors import UsageError
+from armillary.studies import comparisons, figures
+from armillary.studies.comparisons import COMPARISONS, Comparison, Scale, Variant
+from armillary.studies.simulator import Record, Trial
+from armillary.training.run import InUse, Run
+from settings import TINY
+
+SCALE = Scale(replace(TINY, episodes=3), ("toys:short", "toys:slider"), seeds=2)
+PAIR = Comparison("A pair", (Variant("one"), Variant("two", {"model.dynamics": "ssm"})))
+
+
+def _finish(member: comparisons.Member, score: Callable[[str, int], float]) -> None:
+    """Writes what a finished run leaves: two evaluations of three episodes on each task."""
+    member.folder.mkdir(parents=True)
+    Run(member.folder).open(member.config)
+    tasks = member.config.tasks
+    rows, results = [], {}
+    for task in tasks:
+        scores = [score(task, i) for i in range(3)]
+        name = f"evaluate/{task}" if len(tasks) > 1 else "evaluate"
+        for episode, share in ((2, 0.5), (3, 1.0)):
+            values = {f"{name}/mean": 0.0, f"{name}/scores": [share * s for s in scores]}
+            rows.append({"episode": episode * len(tasks), **values})
+        results[task] = {"agent": {"scores": scores}, "random": {"scores": [1.0, 2.0]}}
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (member.folder / "metrics.jsonl").write_text(lines)
+    content = {"episodes": member.config.episodes, "tasks": results, "seconds": 10.0}
+    Run(member.folder).results.write_text(json.dumps(content))
+
+
+def test_a_study_is_every_variant_task_and_seed(tmp_path: Path) -> None:
+    found = comparisons.members(PAIR, SCALE, tmp_path)
+    assert len(found) == 8
+    assert len({member.folder for member in found}) == 8
+    keys = {(m.variant.label, m.config.task, m.config.seed) for m in found}
+    assert ("two", "toys:slider", 1) in keys
+    for member in found:
+        kind = "ssm" if member.variant.label == "two" else "rssm"
+        assert member.config.model.dynamics == kind
+        plain = changed(member.config, {"model.dynamics": "rssm", "task": "toys:x", "seed": 0})
+        assert plain == replace(SCALE.base, task="toys:x")
+
+
+def test_one_agent_for_all_is_one_run_for_each_seed(tmp_path: Path) -> None:
+    found = comparisons.members(COMPARISONS["figure6"], SCALE, tmp_path)
+    together = [member for member in found if member.variant.together]
+    assert len(found) == 6
+    assert [member.config.tasks for member in together] == [SCALE.tasks] * 2
+
+
+def test_studies_share_their_runs(tmp_path: Path) -> None:
+    folders = {
+        name: {m.folder: m.config for m in comparisons.members(one, SCALE, tmp_path)}
+        for name, one in COMPARISONS.items()
+    }
+    for one in folders.values():
+        for other in folders.values():
+            for folder in one.keys() & other.keys():
+                assert one[folder] == other[folder]
+    assert set(folders["table1"]) < set(folders["figure4"])
+    assert folders["figure6"] == folders["figure7"]
+
+
+def test_the_papers_comparisons(tmp_path: Path) -> None:
+    """Figure 5: random collection and the best of 1000; Figure 8: D = 12 on RSSM and DRNN."""
+    scale = comparisons.scale("paper", COMPARISONS["figure5"])
+    assert len(scale.tasks) == 6
+    assert scale.seeds == 5
+    assert scale.base.episodes == 1000
+    assert scale.base.evaluation.episodes == 10
+    by_label = {
+        m.variant.label: m.config
+        for m in comparisons.members(COMPARISONS["figure5"], scale, tmp_path)
+    }
+    shooting = by_label["random shooting"].planner
+    assert (shooting.iterations, shooting.elites, shooting.candidates) == (1, 1, 1000)
+    assert by_label["random collection"].collection.policy == "random"
+    by_label = {
+        m.variant.label: m.config
+        for m in comparisons.members(COMPARISONS["figure8"], scale, tmp_path)
+    }
+    assert {(c.model.dynamics, c.objective.overshooting) for c in by_label.values()} == {
+        ("rssm", 1), ("rssm", 12), ("drnn", 1), ("drnn", 12)
+    }  # fmt: skip
+    assert len(comparisons.scale("small", COMPARISONS["figure7"]).tasks) > 1
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_every_scale_makes_valid_configurations(name: str, tmp_path: Path) -> None:
+    for scale in comparisons.SCALES:
+        found = comparisons.scale(scale, COMPARISONS[name])
+        assert comparisons.members(COMPARISONS[name], found, tmp_path)
+
+
+def test_a_run_that_has_ended_is_not_missing(tmp_path: Path) -> None:
+    found = comparisons.members(PAIR, SCALE, tmp_path)
+    _finish(found[0], lambda task, i: 1.0)
+    assert found[0].results is not None
+    assert found[1].results is None
+    longer = comparisons.members(PAIR, SCALE.changed(None, None, 9), tmp_path)
+    assert longer[0].results is None
+
+
+def test_the_cost_counts_what_is_missing(tmp_path: Path) -> None:
+    found = comparisons.members(PAIR, SCALE, tmp_path)
+    _finish(found[0], lambda task, i: 1.0)  # 10 s for 2 rounds of 6 updates
+    text = comparisons.cost(found, found[1:], workers=2)
+    assert "7 of 8 runs are missing: 21 episodes and 84 updates" in text
+    assert "about 35 s (by the runs that have ended)" in text
+
+
+def test_what_is_missing_is_trained_and_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Path] = []
+
+    def train(config: Config, folder: Path, **rest: Any) -> None:
+        trained.append(folder)
+        member = next(m for m in found if m.folder == folder)
+        if len(trained) == 3:
+            raise InUse("another process is training there")
+        _finish(member, lambda task, i: 1.0)
+
+    monkeypatch.setattr("armillary.training.loop.train", train)
+    found = comparisons.members(PAIR, SCALE, tmp_path)
+    _finish(found[1], lambda task, i: 1.0)
+    with pytest.raises(InUse, match="1 runs are being trained by another process"):
+        comparisons.run(found)
+    assert trained == [m.folder for m in found if m is not found[1]]
+    trained.append(tmp_path)  # so that the next is not the third
+    comparisons.run([m for m in found if m.results is None])
+    assert all(member.results for member in found)
+
+
+def test_the_statistics_are_those_of_the_scores(tmp_path: Path) -> None:
+    found = comparisons.members(PAIR, SCALE, tmp_path)
+    for member in found:
+        base = 100 * member.config.seed + (7 if member.variant.label == "two" else 0)
+        _finish(member, lambda task, i, base=base: float(base + i))  # type: ignore[misc]
+    numbers = figures.statistics(PAIR, found)
+    one = numbers["tasks"]["toys:short"]["one"]
+    assert one["scores"] == [[0, 1, 2], [100, 101, 102]]
+    assert one["seeds"] == 2
+    assert one["mean"] == 51
+    assert one["median"] == 51
+    assert one["percentile_5"] == pytest.approx(np.percentile([0, 1, 2, 100, 101, 102], 5))
+    assert one["interquartile_mean"] == pytest.approx(np.mean([1, 2, 100, 101]))
+    low, high = one["interval"]
+    assert low == 1  # both resampled seeds the lower one: a quarter of all resamples
+    assert high == 101
+    assert numbers["tasks"]["toys:slider"]["two"]["mean"] == 58
+    text = figures.text(numbers)
+    assert "one" in text
+    assert "51.0 ± 50.0" in text
+    assert json.loads(json.dumps(numbers)) == numbers
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert figures.summarize([[1.0, 3.0]])["interval"] is None
+    assert figures.interval([5.0, 5.0]) == [5.0, 5.0]
+    low, high = figures.interval([1.0, 2.0, 3.0, 4.0, 5.0])  # type: ignore[misc]
+    assert 1.5 < low < 2.3
+    assert 3.7 < high < 4.5
+
+
+def test_lines_are_medians_over_seeds_and_trajectories(tmp_path: Path) -> None:
+    found = comparisons.members(PAIR, SCALE, tmp_path)
+    for member in found:
+        _finish(member, lambda task, i, s=member.config.seed: float(10 * s + i))  # type: ignore[misc]
+    mine = [m for m in found if m.variant.label == "one"]
+    curve = figures._curve(mine, ["toys:short"])
+    assert curve.episodes == [2, 3]
+    assert sorted(curve.scores[1]) == [0, 1, 2, 10, 11, 12]
+    assert curve.percentile(50).tolist() == [3, 6]
+
+
+def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(tmp_path: Path) -> None:
+    study = COMPARISONS["figure7"]
+    found = comparisons.members(study, SCALE, tmp_path)
+    for member in found:
+        _finish(member, lambda task, i: 50.0 if task == "toys:short" else 20.0)
+    for member in found:
+        curve = figures._curve([member], ["toys:slider"])
+        if "toys:slider" in member.config.tasks:
+            assert curve.episodes == [2, 3]
+            assert curve.scores[1] == [20.0] * 3
+        else:
+            assert curve.episodes == []
+    picture = figures.draw(study, found, tmp_path / "figure7.png")
+    assert matplotlib.image.imread(picture).std() > 0.05
+    mean = figures.draw(COMPARISONS["figure6"], found, tmp_path / "figure6.png")
+    assert matplotlib.image.imread(mean).shape != matplotlib.image.imread(picture).shape
+
+
+def test_a_study_that_is_half_done_is_drawn_as_it_is(tmp_path: Path) -> None:
+    found = comparisons.members(PAIR, SCALE, tmp_path)
+    _finish(found[0], lambda task, i: 5.0)
+    files = figures.write(PAIR, found, tmp_path, "pair")
+    assert all(file.exists() for file in files)
+    assert figures.statistics(PAIR, found)["tasks"]["toys:slider"] == {}
+
+
+def test_table_1_has_the_papers_rows_and_ours(tmp_path: Path) -> None:
+    scale = Scale(TINY, ("cheetah-run", "walker-walk"), seeds=1)
+    study = COMPARISONS["table1"]
+    found = comparisons.members(study, scale, tmp_path)
+    for member in found:
+        _finish(member, lambda task, i: 600.0 + i)
+    for index, (score, finished) in enumerate(((700.0, True), (720.0, True), (9.0, False))):
+        trial = Trial("cheetah-run", index)
+        record = Record(np.zeros((1, 6)), np.array([score]), np.zeros(1), finished=finished)
+        record.save(trial.path(tmp_path / "simulator"), trial)
+    numbers = figures.statistics(study, found)
+    path = figures.write_table(numbers, tmp_path, tmp_path / "simulator")
+    lines = path.read_text().splitlines()
+    assert lines[0] == "| method | cheetah-run | walker-walk |"
+    assert "| D4PG (paper) | 524 | 968 |" in lines
+    assert "| CEM + true simulator (paper) | 656 | 994 |" in lines
+    assert "| PlaNet | 601 ± 1 | 601 ± 1 |" in lines
+    assert "| CEM + true simulator | 710 ± 10 |  |" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["figure99"], "figure99"),
+        (["figure4", "--seeds", "0"], "seeds is 0"),
+        (["figure4", "--workers", "0"], "workers is 0"),
+        (["figure10", "--episodes", "0"], "episodes is 0"),
+        (["figure10", "--runs", "nowhere"], "not a run folder"),
+    ],
+)
+def test_a_wrong_study_is_refused(
+    armillary: Callable[..., Any], arguments: list[str], word: str
+) -> None:
+    result = armillary("study", *arguments)
+    assert result.returncode in (1, 2)
+    assert "Traceback" not in result.stderr
+    assert word in " ".join(result.stderr.split())
+
+
+def test_the_list_of_studies(armillary: Callable[..., Any]) -> None:
+    text = armillary("study", "--help").stdout
+    for name in (*COMPARISONS, "figure10", "figure11", "figure12"):
+        assert f"  {name}" in text
+
+
+def test_no_task_is_refused() -> None:
+    with pytest.raises(UsageError):
+        Scale(TINY, (), 1)
+
+
+def test_changed_replaces_nested_fields() -> None:
+    config = changed(TINY, {"model.dynamics": "ssm", "seed": 3, "model.hidden": 9})
+    assert (config.model.dynamics, config.model.hidden, config.seed) == ("ssm", 9, 3)
+    assert replace(config, model=TINY.model, seed=TINY.seed) == TINY
+    for wrong in ("modle.hidden", "model.hiden"):
+        with pytest.raises(UsageError, match="unknown field"):
+            changed(TINY, {wrong: 1})
