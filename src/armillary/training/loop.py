@@ -199,8 +199,7 @@ class Trainer:
         if index in self.store.indices:  # collected before a stop, not yet in a checkpoint
             episode = self.store.load(index)
         else:
-            random = seed_episode or config.collection.policy == "random"
-            episode = self._play(index, random=random)
+            episode = self._play(index, random=seed_episode)
             self.store.write(index, episode)
         counters.episodes += 1
         counters.simulator_steps += episode.steps * repeat
