@@ -95,9 +95,9 @@ class Exact(Dynamics):
 class Noise(Dynamics):
     """A latent state that has nothing to do with anything."""
 
-    stochastic_size: int = eqx.field(static=True, default=8)
+    stochastic_size: int = eqx.field(static=True, default=2)
     deterministic_size: int = eqx.field(static=True, default=0)
-    feature_size: int = eqx.field(static=True, default=8)
+    feature_size: int = eqx.field(static=True, default=2)
 
     def predict(self, state: LatentState, action: jax.Array, noise: jax.Array) -> LatentState:
         standard = Normal(jnp.zeros_like(noise), jnp.ones_like(noise))

@@ -129,6 +129,8 @@ def test_the_mean_image_is_that_of_all_frames(tmp_path: Path) -> None:
         )
     expected = np.rint(np.concatenate(images).mean(0)).astype(np.uint8)
     np.testing.assert_array_equal(mean_training_image(store), expected)
+    expected = np.rint(images[1].mean(0)).astype(np.uint8)
+    np.testing.assert_array_equal(mean_training_image(store, [3]), expected)
 
 
 def test_too_short_for_the_context() -> None:
@@ -208,14 +210,22 @@ def test_a_run_is_compared_on_episodes_of_its_own(trained: Path, tmp_path: Path)
 
 def test_held_out_episodes_that_are_there_are_taken(trained: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    options = {"episodes": 1, "length": 9, "announce": said.append, "held_out": trained / "test"}
+    options = {"episodes": 1, "length": 10, "announce": said.append, "held_out": trained / "test"}
     figure10.run(trained, tmp_path, **options)
     assert not said
     assert not (tmp_path / "held-out").exists()
     with pytest.raises(UsageError, match="holds 1 episodes, but 2 were asked for"):
         figure10.run(trained, tmp_path, **options | {"episodes": 2})
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="holds 0 episodes, but 1 were asked for"):
         figure10.run(trained, tmp_path, **options | {"held_out": tmp_path / "nowhere"})
+    run = tmp_path / "run"  # has some of its own, collected beside training
+    run.mkdir()
+    for name in ("config.json", "checkpoints", "episodes"):
+        (run / name).symlink_to(trained / name)
+    (run / "held-out").symlink_to(trained / "test")
+    files = figure10.run(run, tmp_path, length=10, announce=said.append)
+    assert not said
+    assert json.loads(files["json"].read_text())["episodes"] == 1
 
 
 def test_what_cannot_be_compared(trained: Path, tmp_path: Path) -> None:

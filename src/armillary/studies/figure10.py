@@ -40,6 +40,7 @@ def run(
     out: str | os.PathLike[str],
     *,
     labels: Sequence[str] | None = None,
+    task: str | None = None,
     episodes: int = 10,
     shown: int = 3,
     context: int = CONTEXT,
@@ -51,13 +52,14 @@ def run(
     """Compares what models predict from a few frames and the actions with what then happened.
 
     All models see the same stretches of the same episodes. Those are the ones in `held_out`, or in
-    the folder `held-out` of the first run; if there is none, the first run's agent plays them, with
-    action noise, and they are kept under `out`.
+    the first run's folder `held-out` (of several tasks: `held-out-TASK`), as many as there are; if
+    there is none, its agent plays them, with action noise, and they are kept under `out`.
 
     Args:
         runs: run folders of one task, or one.
         out: folder to write into.
         labels: of the runs. None: the names of their dynamics.
+        task: one that all runs learned; None: the first one of each.
         episodes: how many are judged by; a stretch of each.
         shown: how many of them are drawn.
         context: frames that the models see.
@@ -81,15 +83,22 @@ def run(
             f"length {length} greater than the context"
         )
     out = Path(out)
-    players = load_models(runs, labels)
+    players = load_models(runs, labels, task=task)
     folders = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     first, player = Run(Path(folders[0])), next(iter(players.values()))
-    mean_image = mean_training_image(EpisodeStore(first.episodes))
-    kept = Path(held_out) if held_out is not None else first.folder / HELD_OUT
-    if held_out is not None or kept.is_dir():
-        played = _stored(kept, episodes)
-    else:
-        found = record(player, out / HELD_OUT, episodes, seed=seed, announce=announce)
+    task, tasks = player.task(task), player.config.tasks
+    store = EpisodeStore(first.episodes)
+    own = [index for index in store.indices if tasks[index % len(tasks)] == task]
+    mean_image = mean_training_image(store, own)
+    beside = HELD_OUT if len(tasks) == 1 else f"{HELD_OUT}-{task}"
+    played = _stored(first.folder / beside if held_out is None else Path(held_out), episodes)
+    if held_out is not None and len(played) < episodes:
+        raise UsageError(
+            f"{str(held_out)!r} holds {len(played)} episodes, but {episodes} were asked for: ask "
+            "for fewer, or give another folder of held-out episodes"
+        )
+    if not played:
+        found = record(player, out / HELD_OUT, episodes, task=task, seed=seed, announce=announce)
         played = [recording.episode for recording in found]
     comparison = compare(
         players, played, mean_image=mean_image, context=context, length=length, seed=seed
@@ -102,9 +111,9 @@ def run(
     }
     draw_frames(comparison, files["picture"], shown)
     draw_quality(comparison, files["curves"])
-    fps = frames_per_second(player.config) / 2
+    fps = frames_per_second(player.config, task) / 2
     write_video(files["video"], mosaic(comparison, shown), fps=fps, scale=1)
-    content: dict[str, Any] = {"figure": 10, "task": player.config.task, "seed": seed}
+    content: dict[str, Any] = {"figure": 10, "task": task, "seed": seed}
     content |= comparison.as_dict()
     for (label, model), folder in zip(players.items(), folders, strict=True):
         content["models"][label] |= {"run": str(folder), "trained": training_of(model)}
@@ -241,12 +250,8 @@ def _text(text: str, shape: tuple[int, int], wide: int = 96) -> UInt8[np.ndarray
 
 
 def _stored(folder: Path, count: int) -> list[Episode]:
+    """Returns the first episodes of a folder, as many as there are."""
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {str(folder)!r}: give one with held-out episodes")
+        return []
     store = EpisodeStore(folder)
-    if len(store) < count:
-        raise UsageError(
-            f"{folder} holds {len(store)} episodes, but {count} were asked for: ask for fewer, or "
-            "give another folder of held-out episodes"
-        )
     return [store.load(index) for index in store.indices[:count]]

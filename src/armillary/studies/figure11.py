@@ -30,6 +30,7 @@ def run(
     out: str | os.PathLike[str],
     *,
     labels: Sequence[str] | None = None,
+    task: str | None = None,
     train_episodes: int = 10,
     test_episodes: int = 5,
     context: int = CONTEXT,
@@ -48,6 +49,7 @@ def run(
         runs: run folders of one task, or one.
         out: folder to write into.
         labels: of the runs. None: the names of their dynamics.
+        task: one that all runs learned; None: the first one of each.
         train_episodes: from whose posterior states the probes learn.
         test_episodes: others, cut into stretches of `length`.
         context: rows that a model sees at the beginning of a stretch.
@@ -75,7 +77,7 @@ def run(
             f"must be at least 1, and length {length} greater than the context"
         )
     out, probe = Path(out), probe or ProbeConfig()
-    players = load_models(runs, labels)
+    players = load_models(runs, labels, task=task)
     models = {label: world_model(player) for label, player in players.items()}
     folders = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     first = next(iter(players.values()))
@@ -83,6 +85,7 @@ def run(
         first,
         out / HELD_OUT,
         train_episodes + test_episodes,
+        task=task,
         seed=seed,
         state=state,
         needs_state=True,
@@ -110,7 +113,7 @@ def run(
     draw_errors(found, files["errors"])
     content = {
         "figure": 11,
-        "task": first.config.task,
+        "task": first.task(task),
         "seed": seed,
         "train_episodes": train_episodes,
         "test_episodes": test_episodes,

@@ -41,12 +41,15 @@ HELD_OUT = "held-out"
 def load_models(
     folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     labels: Sequence[str] | None = None,
+    *,
+    task: str | None = None,
 ) -> dict[str, Player]:
     """Loads trained agents of one task, by their labels.
 
     Args:
         folders: run folders, or one.
         labels: None: the names of their dynamics (`RSSM`), with the folder's where two are equal.
+        task: one that all of them learned; None: the first one of each.
 
     Raises:
         UsageError: there is no run, the labels are too few, too many or not different, or the runs
@@ -58,9 +61,9 @@ def load_models(
     if not folders:
         raise UsageError("no run to look into: give one or several run folders")
     players = [load(Path(folder)) for folder in folders]
-    first = _seen(players[0])
+    first = _seen(players[0], task)
     for player, folder in zip(players[1:], folders[1:], strict=True):
-        for name, value in _seen(player).items():
+        for name, value in _seen(player, task).items():
             if value != first[name]:
                 raise UsageError(
                     f"{str(folders[0])!r} and {str(folder)!r} cannot be compared, because {name} "
@@ -79,11 +82,12 @@ def load_models(
     return dict(zip(labels, players, strict=True))
 
 
-def _seen(player: Player) -> dict[str, Any]:
+def _seen(player: Player, task: str | None) -> dict[str, Any]:
     """Returns what decides what an agent sees of the world and how it acts in it."""
-    task, config = player.config.task, player.config.environment
+    task, config = player.task(task), player.config.environment
     return {
         "task": task,
+        "action_size": player.agent.action_size,
         "environment.action_repeat": config.action_repeat or action_repeat(task),
         "environment.size": config.size,
         "environment.time_limit": config.time_limit,
@@ -95,6 +99,7 @@ def record(
     folder: Path,
     count: int,
     *,
+    task: str | None = None,
     seed: int = 0,
     state: ReadState | None = None,
     needs_state: bool = False,
@@ -107,6 +112,7 @@ def record(
         folder: where they are kept, in a subfolder for this agent, seed and state; what is there is
             not played again.
         count: how many.
+        task: one that the agent learned; None: the first.
         seed: of the environments and of acting; nothing in training draws from the same.
         state: how to read the environment's state. None: the control suite's joints
             (`joint_state`), or else what the environment gives as `info["state"]`.
@@ -118,7 +124,9 @@ def record(
         EnvironmentFailure: the environment failed, or its state changed its shape.
         Stopped: by a signal; finished episodes are kept.
     """
+    task = player.task(task)
     identity = {
+        "task": task,
         "config": to_dict(player.config),
         "updates": player.counters.get("updates"),
         "seed": seed,
@@ -135,8 +143,7 @@ def record(
     missing = [i for i in range(count) if i not in store.indices or not path(i).is_file()]
     if missing:
         announce(f"{len(missing)} of {count} held-out episodes to play")
-        config = player.config
-        recorder = Recorder(player.make_env(), state, needs_state, config.task)
+        recorder = Recorder(player.make_env(task), state, needs_state, task)
         envs = SyncVectorEnv([lambda: recorder], autoreset_mode=AutoresetMode.DISABLED)
         try:
             with stop_request() as stop, Bar(len(missing)) as bar:
@@ -157,7 +164,7 @@ def record(
             envs.close()
     found = [Recording(store.load(i), read_states(path(i))) for i in range(count)]
     if needs_state and not all(recording.state for recording in found):
-        raise UsageError(no_state(player.config.task))
+        raise UsageError(no_state(task))
     return found
 
 

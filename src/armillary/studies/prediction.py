@@ -165,20 +165,27 @@ def compare(
     return Comparison(stacked, models, {LAST_FRAME: last, MEAN_IMAGE: mean}, context)
 
 
-def mean_training_image(store: EpisodeStore) -> UInt8[np.ndarray, "64 64 3"]:
-    """Returns the mean of the frames of the stored episodes, of twenty if there are more.
+def mean_training_image(
+    store: EpisodeStore, indices: Sequence[int] | None = None
+) -> UInt8[np.ndarray, "64 64 3"]:
+    """Returns the mean of the frames of stored episodes, of twenty if there are more.
+
+    Args:
+        store: the episodes.
+        indices: of which; None: all.
 
     Raises:
-        UsageError: the store is empty.
+        UsageError: there is none.
     """
-    if not len(store):
+    indices = store.indices if indices is None else indices
+    if not indices:
         raise UsageError(
             f"there is no training episode in {store.folder}, whose mean image a model is compared "
             "with: give the folder of a run with its episodes"
         )
-    picks = np.linspace(0, len(store) - 1, min(_MEAN_OF, len(store))).round().astype(int)
+    picks = np.linspace(0, len(indices) - 1, min(_MEAN_OF, len(indices))).round().astype(int)
     total, count = np.zeros(store.image_shape()), 0
-    for index in np.array(store.indices)[picks]:
+    for index in np.array(indices)[picks]:
         image = store.load(int(index)).image
         total += image.sum(0, dtype=np.float64)
         count += len(image)
