@@ -1,20 +1,18 @@
 """Every hyperparameter, with its meaning, its unit and the paper's value.
 
-Frozen dataclasses of plain values; a preset is a function that returns one. This module imports
-nothing heavy: the command line is made from it. The symbols in the docstrings are those of PlaNet,
+Frozen dataclasses of plain values. This module imports nothing heavy: the command line is made from
+it. The symbols in the docstrings are those of PlaNet,
 Appendix A and Algorithms 1 and 2. The defaults are the paper's.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from armillary.errors import UsageError, nearest
+from armillary.errors import UsageError
 
 PLANET = (
     "cartpole-swingup",
@@ -346,117 +344,3 @@ class Config:
             f"image_steps is {steps}, but it must divide the chunk length "
             f"{self.training.chunk_length}",
         )
-
-
-def paper() -> Config:
-    """The paper's agent: PlaNet, Appendix A."""
-    return Config()
-
-
-def small() -> Config:
-    """An agent that learns cheetah run in minutes on two CPU cores (`docs/results.md`).
-
-    It draws with mujoco-warp, so that the same command gives the same pictures on every machine,
-    with OpenGL or without; in software it is also up to three times faster.
-    """
-    return Config(
-        task="cheetah-run",
-        preset="small",
-        episodes=16,
-        environment=EnvironmentConfig(renderer="warp"),
-        model=ModelConfig(deterministic=128, hidden=128, depth=16),
-        objective=ObjectiveConfig(reward_scale=100.0, image_steps=8),
-        optimizer=OptimizerConfig(learning_rate=2e-3),
-        planner=PlannerConfig(iterations=5, candidates=200, elites=20),
-        training=TrainingConfig(batch_size=10, chunk_length=32),
-        evaluation=EvaluationConfig(every=5, episodes=1, final_episodes=5),
-    )
-
-
-PRESETS: dict[str, Callable[[], Config]] = {"small": small, "paper": paper}
-
-
-def preset(name: str) -> Config:
-    """Returns the named preset.
-
-    Raises:
-        UsageError: there is no such preset.
-    """
-    if name not in PRESETS:
-        raise UsageError(
-            f"unknown preset {name!r}, expected one of {', '.join(PRESETS)}."
-            + nearest(name, PRESETS)
-        )
-    return PRESETS[name]()
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Returns the configuration as nested dictionaries of plain values, ready for JSON."""
-    return dataclasses.asdict(config)
-
-
-T = TypeVar("T")
-
-
-def from_dict(values: Mapping[str, Any], cls: type[T] = Config) -> T:  # type: ignore[assignment]
-    """Returns the configuration that `to_dict` was given.
-
-    Raises:
-        UsageError: a field is unknown, or a value is not allowed.
-    """
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = [name for name in values if name not in fields]
-    if unknown:
-        raise UsageError(
-            f"unknown field {unknown[0]!r} of {cls.__name__}." + nearest(unknown[0], fields)
-        )
-    arguments = {}
-    for name, value in values.items():
-        factory = fields[name].default_factory
-        nested = isinstance(value, Mapping) and factory is not dataclasses.MISSING
-        arguments[name] = from_dict(value, factory) if nested else value  # type: ignore[arg-type]
-    return cls(**arguments)
-
-
-def changed(config: T, changes: Mapping[str, Any]) -> T:
-    """Returns the configuration with some fields replaced.
-
-    Args:
-        config: a configuration, or a part of one.
-        changes: new values by dotted name, `{"model.dynamics": "ssm"}` for instance.
-
-    Raises:
-        UsageError: there is no such field, or a value is not allowed.
-    """
-    names = {f.name for f in dataclasses.fields(config)}  # type: ignore[arg-type]
-    parts: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {}
-    for name, value in changes.items():
-        first, _, rest = name.partition(".")
-        if first not in names:
-            raise UsageError(
-                f"unknown field {first!r} of {type(config).__name__}." + nearest(first, names)
-            )
-        if rest:
-            inner.setdefault(first, {})[rest] = value
-        else:
-            parts[first] = value
-    parts |= {name: changed(getattr(config, name), part) for name, part in inner.items()}
-    return dataclasses.replace(config, **parts)  # type: ignore[type-var]
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested dictionaries as one, with dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """Returns the fields in which two configurations differ, as `{dotted name: (old, new)}`."""
-    a, b = flatten(to_dict(old)), flatten(to_dict(new))
-    return {name: (a.get(name), b.get(name)) for name in a | b if a.get(name) != b.get(name)}
