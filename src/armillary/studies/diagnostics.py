@@ -159,7 +159,8 @@ def diagnose(
     inputs, targets = [], []
     for index, recording in enumerate(train):
         whole = cut([recording], names, recording.episode.steps + 1)
-        features = observe(whole.image, whole.action, seeding.key(seed, "observe", index))
+        key = seeding.key(seed, "observe", index)
+        features = observe(whole.image, whole.action, key, context=None)
         inputs.append(np.asarray(features)[0, 1:])
         targets.append(whole.target[0, 1:])
     rows = np.concatenate(targets)
