@@ -1,4 +1,4 @@
-"""The Python of the README and of docs/planning.md, run as it is written there.
+"""The Python of the README, docs/planning.md and docs/studies.md, run as it is written there.
 
 (Training with a preset that takes seconds.)
 """
@@ -77,3 +77,12 @@ def test_planning_on_any_model(block: str) -> None:
         assert 0 <= found["plan"].predicted_return <= 48
     else:
         assert found["shooting"].elites == 1
+
+
+def test_a_comparison_of_ones_own() -> None:
+    (block,) = _blocks("docs/studies.md")
+    found: dict[str, Any] = {}
+    exec(block, found)
+    nats = {(m.variant.label, m.config.objective.free_nats) for m in found["members"]}
+    assert nats == {("3 nats", 3.0), ("none", 0.0)}
+    assert {m.config.episodes for m in found["members"]} == {12}
