@@ -145,6 +145,22 @@ def test_what_is_missing_is_trained_and_nothing_twice(
     assert all(member.results for member in found)
 
 
+@pytest.mark.slow
+def test_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers, two real runs, and each is trained once."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    scale = Scale(replace(TINY, episodes=2), ("toys:short",), seeds=2)
+    found = comparisons.members(Comparison("One", (Variant("one"),)), scale, tmp_path)
+    comparisons.run(found, workers=2)
+    assert all(member.results for member in found)
+    lines = [
+        line for path in tmp_path.glob("worker-*.log") for line in path.read_text().split("\n")
+    ]
+    begun = [line for line in lines if line.startswith("run ")]
+    left = [line for line in lines if line.endswith("left to it")]
+    assert len(begun) - len(left) == 2
+
+
 def test_the_statistics_are_those_of_the_scores(tmp_path: Path) -> None:
     found = comparisons.members(PAIR, SCALE, tmp_path)
     for member in found:

@@ -7,7 +7,9 @@ in Figures 4, 5, 8 and 9 and in Table 1, and is trained once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from armillary.config import (
 )
 from armillary.envs.catalogue import PLANET
 from armillary.errors import UsageError
-from armillary.studies.bar import duration
+from armillary.studies.bar import Bar, duration
 from armillary.studies.workers import share
 from armillary.training.run import InUse, Run
 
@@ -288,8 +290,17 @@ def run(
         Stopped: by a signal; what was done is kept.
         InUse: runs are being trained elsewhere, and all others are done.
     """
+    workers = min(workers, len(missing))
     if workers > 1:
-        share(_work, (missing,), min(workers, len(missing)), watch=lambda: None)
+        total = sum(m.config.episodes * len(m.config.tasks) for m in missing)
+        with Bar(total, _collected(missing)) as bar:
+
+            def watch() -> None:
+                ended = sum(member.results is not None for member in missing)
+                bar.update(_collected(missing), f"{ended} of {len(missing)} runs")
+
+            logs = missing[0].folder.parents[1]
+            share(_work, (missing, workers, logs), workers, watch=watch, seconds=5.0)
     else:
         _train_each(missing, announce, lambda: None)
     elsewhere = [member for member in missing if member.results is None]
@@ -300,8 +311,22 @@ def run(
         )
 
 
-def _work(missing: list[Member], number: int, check: Callable[[], None]) -> None:
-    _train_each(missing, lambda text: None, check)
+def _collected(missing: Sequence[Member]) -> int:
+    """Returns how many episodes the runs have collected so far."""
+    rows = (member.folder / "metrics.jsonl" for member in missing)
+    return sum(path.read_bytes().count(b'"collect/return"') for path in rows if path.exists())
+
+
+def _work(
+    missing: list[Member], workers: int, logs: Path, number: int, check: Callable[[], None]
+) -> None:
+    """One process's share, on its part of the cores; it tells its progress to a file."""
+    if hasattr(os, "sched_setaffinity"):  # before JAX counts the cores
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number % len(cores) :: workers])
+    logs.mkdir(parents=True, exist_ok=True)
+    with open(logs / f"worker-{number}.log", "a") as log, redirect_stderr(log):
+        _train_each(missing, lambda text: print(text, file=log, flush=True), check)
 
 
 def _train_each(
