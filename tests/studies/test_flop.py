@@ -58,8 +58,9 @@ def test_a_time_step_agrees_with_xla(model):
         return model.dynamics.predict(model.dynamics.initial(IMAGES), action, noise)
 
     def step(model, action, embedding, noise):
-        prior = predict(model, action, noise)
-        return model.dynamics.correct(prior, embedding, noise), model.reward(prior)
+        state = model.dynamics.initial(IMAGES)
+        posterior, prior = model.dynamics.infer(state, action, embedding, noise)
+        return posterior, prior, model.reward(posterior)
 
     paper = ModelConfig()
     action, noise = jnp.ones((IMAGES, ACTIONS)), jnp.ones((IMAGES, 30))
