@@ -256,6 +256,17 @@ def test_the_command_continues_and_reports(armillary: Run, tmp_path: Path) -> No
     assert again.stderr == ""
 
 
+def test_a_slow_reward_is_told_once(armillary: Run) -> None:
+    result = armillary(
+        *("evaluate", "--agent", "simulator", "--task", "point_mass-easy", "--time-limit", 4),
+        *("--planner.candidates", 4, "--planner.elites", 2, "--planner.iterations", 1),
+        *("--episodes", 2),
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("takes many times longer") == 1
+    assert "Warning" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -196,7 +197,7 @@ def play(trial: Trial, stage: Stage) -> Record:
     path = trial.path(stage.folder)
     env = trial.make_env()
     try:
-        simulator = Simulator.of(env, action_repeat=trial.action_repeat, threads=stage.threads)
+        simulator = _simulator(trial, env, stage.threads)
         record = read(path)
         if record is not None and not _replay(env, trial, record):
             stage.note(
@@ -275,12 +276,15 @@ def evaluate(trials: Sequence[Trial], folder: Path, *, threads: int | None = Non
     records = {trial: read(trial.path(folder)) or _NOTHING for trial in trials}
     if all(record.finished for record in records.values()):
         return list(records.values())
-    each, plans = decisions(trials[0]), {}
+    notes: list[str] = []
+    each, plans = decisions(trials[0], notes.append), {}
     for trial, record in records.items():
         plans[trial] = each if record.finished else min(len(record.actions), each)
     total, done = each * len(trials), sum(plans.values())
     seconds = seconds_per_plan(trials[0], threads)
     with Bar(total, done) as bar, stop_request() as stop:
+        for note in notes:
+            bar.message(note)
         bar.message(
             f"{len(trials)} episodes of {each} plans, {done} of {total} plans already made; "
             f"{seconds:.2f} s for a plan, about {duration(seconds * (total - done))} in all"
@@ -297,22 +301,42 @@ def evaluate(trials: Sequence[Trial], folder: Path, *, threads: int | None = Non
         return play_all(trials, stage)
 
 
-def decisions(trial: Trial) -> int:
-    """Returns how many actions an episode has; 1000 simulator steps where nothing limits it."""
+def decisions(trial: Trial, note: Callable[[str], None] = lambda line: None) -> int:
+    """Returns how many actions an episode has; 1000 simulator steps where nothing limits it.
+
+    Args:
+        trial: the episode.
+        note: is told what the simulator warns of.
+    """
     env = trial.make_env()
     try:
         env.reset(seed=0)
-        steps = Simulator.of(env, action_repeat=trial.action_repeat, threads=1).state().remaining
+        steps = _simulator(trial, env, 1, note).state().remaining
     finally:
         env.close()
     return -(-(steps or 1000) // trial.action_repeat)
+
+
+def _simulator(
+    trial: Trial,
+    env: gymnasium.Env,
+    threads: int | None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Simulator:
+    """Returns the simulator behind the environment; what it warns of is told, not printed."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        simulator = Simulator.of(env, action_repeat=trial.action_repeat, threads=threads)
+    for warning in caught:
+        note(str(warning.message))
+    return simulator
 
 
 def seconds_per_plan(trial: Trial, threads: int | None = None) -> float:
     """Returns the measured time of a plan, to estimate what trials will take."""
     env = trial.make_env()
     try:
-        simulator = Simulator.of(env, action_repeat=trial.action_repeat, threads=threads)
+        simulator = _simulator(trial, env, threads)
         env.reset(seed=0)
         state, short = simulator.state(), replace(trial.planner, iterations=1)
         times = []
