@@ -17,7 +17,7 @@ FOUNDATIONS = [*BOTTOM, "config", "seeding", "files"]
 ORDER = [
     *FOUNDATIONS,
     *("nets", "envs", "replay", "dynamics", "objectives", "planners", "agents"),
-    *("training", "studies", "cli"),
+    *("video", "training", "machine", "studies", "cli"),
 ]
 BELOW = {room: ORDER[:rank] for rank, room in enumerate(ORDER)} | {
     "config": BOTTOM,

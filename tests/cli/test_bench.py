@@ -10,8 +10,8 @@ import pytest
 from armillary.cli import bench as command
 from armillary.config import preset
 from armillary.errors import UsageError
-from armillary.studies import bench, flop
-from armillary.studies.timing import Timing, timed
+from armillary.machine import bench, flop
+from armillary.machine.timing import Timing, timed
 
 
 @pytest.fixture(scope="module")

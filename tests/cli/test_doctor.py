@@ -15,8 +15,8 @@ import pytest
 from armillary.cli import doctor as command
 from armillary.envs import rendering
 from armillary.envs.rendering import Probe
-from armillary.studies import checks, doctor, machine
-from armillary.studies.checks import Check
+from armillary.machine import checks, doctor, resources
+from armillary.machine.checks import Check
 
 EGL = Probe("egl", True, 0.004, device="Mesa: llvmpipe (LLVM 15)")
 WARP = Probe("warp", True, 0.01, device="ray tracing on the CPU")
@@ -33,8 +33,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(doctor, "check_simulator", lambda: Check("simulator", "ok", "stepped"))
     monkeypatch.setattr(doctor, "check_video", lambda: Check("video", "ok", "written"))
     monkeypatch.setattr(rendering, "probe", lambda: [EGL, WARP])
-    monkeypatch.setattr(machine, "graphics_cards", list)
-    monkeypatch.setattr(machine, "cpu_quota", lambda: None)
+    monkeypatch.setattr(resources, "graphics_cards", list)
+    monkeypatch.setattr(resources, "cpu_quota", lambda: None)
 
 
 def statuses(found: list[Check]) -> list[tuple[str, str]]:
@@ -109,7 +109,7 @@ def test_software_gl_is_named(quick, monkeypatch):
     assert "250 frames/s" in egl.text
     assert "software" in egl.text
     assert "software" not in warp.text
-    monkeypatch.setattr(machine, "graphics_cards", lambda: ["NVIDIA H100"])
+    monkeypatch.setattr(resources, "graphics_cards", lambda: ["NVIDIA H100"])
     egl, _ = doctor.check_rendering()
     assert egl.status == "warning"
     assert "NVIDIA_DRIVER_CAPABILITIES" in egl.advice
@@ -119,7 +119,7 @@ def test_software_gl_is_named(quick, monkeypatch):
     ("platforms", "advice"), [(None, "pip install armillary[cuda]"), ("cpu", "unset JAX_PLATFORMS")]
 )
 def test_an_idle_graphics_card(monkeypatch, platforms, advice):
-    monkeypatch.setattr(machine, "graphics_cards", lambda: ["NVIDIA H100"])
+    monkeypatch.setattr(resources, "graphics_cards", lambda: ["NVIDIA H100"])
     monkeypatch.setattr(doctor, "_JAX_TRIAL", 'print(\'{"backend": "cpu", "devices": []}\')')
     monkeypatch.setattr(doctor, "version_of", lambda name: None)
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
@@ -179,23 +179,23 @@ def test_missing_dm_control(monkeypatch):
 @pytest.mark.parametrize(
     ("cores", "status", "advice"),
     [
-        (machine.Cores(8, 8, None), "ok", ""),
-        (machine.Cores(8, 8, 2.0), "warning", "taskset -c 0-1"),
-        (machine.Cores(8, 1, None), "warning", "allow"),
+        (resources.Cores(8, 8, None), "ok", ""),
+        (resources.Cores(8, 8, 2.0), "warning", "taskset -c 0-1"),
+        (resources.Cores(8, 1, None), "warning", "allow"),
     ],
 )
 def test_cores(monkeypatch, cores, status, advice):
-    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(resources, "cores", lambda: cores)
     check = checks.check_cores()
     assert check.status == status
     assert advice in check.advice
 
 
 def test_memory(monkeypatch):
-    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(2**34, 2**33, 2**33))
+    monkeypatch.setattr(resources, "memory", lambda: resources.Memory(2**34, 2**33, 2**33))
     assert checks.check_memory().status == "ok"
     assert "limited to 8.0 GiB" in checks.check_memory().text
-    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(2**34, 2**30, None))
+    monkeypatch.setattr(resources, "memory", lambda: resources.Memory(2**34, 2**30, None))
     assert checks.check_memory().status == "warning"
 
 
@@ -225,4 +225,4 @@ def test_graphics_cards(monkeypatch, tmp_path):
     fake.write_text("#!/bin/sh\necho 'NVIDIA H100'\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert machine.graphics_cards() == ["NVIDIA H100"]
+    assert resources.graphics_cards() == ["NVIDIA H100"]

@@ -55,7 +55,7 @@ def run(argv: list[str]) -> int:
     config = _config(arguments)
     if arguments.simulators:
         return _simulators(arguments, config)
-    from armillary.studies.bench import measure
+    from armillary.machine.bench import measure
 
     with own_stdout() as out:
         report = measure(
@@ -71,8 +71,8 @@ def run(argv: list[str]) -> int:
 
 def _simulators(arguments: Arguments, config: Config) -> int:
     from armillary.envs import PLANET
-    from armillary.studies.bench import describe
-    from armillary.studies.rollouts import measure_simulator
+    from armillary.machine.bench import describe
+    from armillary.machine.rollouts import measure_simulator
 
     repeats = 1 if arguments.quick else arguments.repeats
     tasks = PLANET if arguments.simulators == ("all",) else arguments.simulators

@@ -23,7 +23,7 @@ class Arguments:
 def run(argv: list[str]) -> int:
     """Examines the machine and prints what it finds."""
     arguments = tyro.cli(Arguments, args=argv, prog="armillary doctor")
-    from armillary.studies.doctor import Check, examine
+    from armillary.machine.doctor import Check, examine
 
     checks: list[Check] = []
     with own_stdout() as out:

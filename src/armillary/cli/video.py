@@ -42,10 +42,10 @@ def run(argv: list[str]) -> int:
 
     from armillary.envs import side_by_side
     from armillary.studies.report import frames_per_second, write_prediction
-    from armillary.studies.video import write_video
     from armillary.training.evaluation import evaluate
     from armillary.training.player import load
     from armillary.training.signals import stop_request
+    from armillary.video import write_video
 
     player = load(arguments.run, renderer=arguments.renderer)
     config = player.config

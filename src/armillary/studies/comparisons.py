@@ -258,7 +258,7 @@ def _seconds_per_update(config: Config) -> float:
     from armillary.agents.registry import make_agent
     from armillary.envs.build import common_action_size
     from armillary.envs.catalogue import action_repeat
-    from armillary.studies.bench import time_plan, time_update
+    from armillary.machine.bench import time_plan, time_update
 
     agent = make_agent(config, common_action_size(config.tasks, config.environment))
     state = jax.jit(agent.init)(seeding.key(0, "bench"))

@@ -19,8 +19,8 @@ from armillary.studies.heldout import HELD_OUT, load_models, record, training_of
 from armillary.studies.prediction import Comparison, compare, mean_training_image
 from armillary.studies.quality import HIGHEST_PSNR, MEASURES
 from armillary.studies.report import frames_per_second
-from armillary.studies.video import write_video
 from armillary.training.run import Run
+from armillary.video import write_video
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

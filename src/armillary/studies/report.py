@@ -10,9 +10,9 @@ from armillary.envs.catalogue import action_repeat
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.studies.plots import learning_curve
 from armillary.studies.prediction import open_loop
-from armillary.studies.video import side_by_side, strip, write_video
 from armillary.training.player import Player, load
 from armillary.training.run import Run
+from armillary.video import side_by_side, strip, write_video
 
 
 def frames_per_second(config: Config, task: str | None = None) -> float:

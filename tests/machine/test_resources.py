@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from armillary.studies import machine
+from armillary.machine import resources
 
 
 @pytest.fixture
@@ -27,20 +27,20 @@ def make(tmp_path: Path):
 
 def test_cpu_quota_version_2_is_the_tightest_on_the_way_up(make):
     files = {"cpu.max": "max 100000", "a/cpu.max": "150000 100000", "a/b/cpu.max": "400000 100000"}
-    assert machine.cpu_quota(*make("0::/a/b", files)) == 1.5
+    assert resources.cpu_quota(*make("0::/a/b", files)) == 1.5
 
 
 def test_cpu_quota_version_1(make):
     files = {"cpu/x/cpu.cfs_quota_us": "200000", "cpu/x/cpu.cfs_period_us": "50000"}
     groups = "9:name=systemd:/\n2:cpuacct:/\n1:cpu:/x\n0::/"
-    assert machine.cpu_quota(*make(groups, files)) == 4.0
+    assert resources.cpu_quota(*make(groups, files)) == 4.0
 
 
 @pytest.mark.parametrize(
     "files", [{}, {"cpu.max": "max 100000"}, {"cpu.cfs_quota_us": "-1"}], ids=str
 )
 def test_no_cpu_quota(make, files):
-    assert machine.cpu_quota(*make("0::/", files)) is None
+    assert resources.cpu_quota(*make("0::/", files)) is None
 
 
 def test_memory_limit_version_2_does_not_count_cached_files(make):
@@ -50,7 +50,7 @@ def test_memory_limit_version_2_does_not_count_cached_files(make):
         "a/memory.current": "700000",
         "a/memory.stat": "anon 200000\ninactive_file 500000",
     }
-    assert machine.memory_limit(*make("0::/a", files)) == (1_000_000, 200_000)
+    assert resources.memory_limit(*make("0::/a", files)) == (1_000_000, 200_000)
 
 
 def test_memory_limit_version_1(make):
@@ -59,23 +59,23 @@ def test_memory_limit_version_1(make):
         "memory/x/memory.limit_in_bytes": "800",
         "memory/x/memory.usage_in_bytes": "300",
     }
-    assert machine.memory_limit(*make("4:memory:/x\n0::/", files)) == (800, 300)
+    assert resources.memory_limit(*make("4:memory:/x\n0::/", files)) == (800, 300)
 
 
 def test_no_memory_limit(make):
     files = {"memory/memory.limit_in_bytes": str(2**63 - 4096)}
-    assert machine.memory_limit(*make("4:memory:/x", files)) == (None, 0)
-    assert machine.memory_limit(*make("0::/", {"memory.max": "max"})) == (None, 0)
+    assert resources.memory_limit(*make("4:memory:/x", files)) == (None, 0)
+    assert resources.memory_limit(*make("0::/", {"memory.max": "max"})) == (None, 0)
 
 
 def test_this_machine():
-    cores, memory = machine.cores(), machine.memory()
+    cores, memory = resources.cores(), resources.memory()
     assert 0 < cores.usable <= cores.allowed <= cores.machine
     assert 0 < memory.available <= memory.machine
-    assert 10 * 2**20 < machine.peak_memory() < memory.machine
+    assert 10 * 2**20 < resources.peak_memory() < memory.machine
 
 
 def test_quota_counts():
-    assert machine.Cores(8, 4, 1.5).usable == 1.5
-    assert machine.Cores(8, 4, None).usable == 4
-    assert machine.Cores(8, 4, 6.0).usable == 4
+    assert resources.Cores(8, 4, 1.5).usable == 1.5
+    assert resources.Cores(8, 4, None).usable == 4
+    assert resources.Cores(8, 4, 6.0).usable == 4

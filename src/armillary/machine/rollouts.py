@@ -9,11 +9,12 @@ import mujoco
 import numpy as np
 from mujoco.rollout import Rollout
 
-from armillary.config import PlannerConfig
+from armillary.config import EnvironmentConfig, PlannerConfig
+from armillary.envs.build import control
+from armillary.envs.catalogue import action_repeat
+from armillary.machine.timing import Timing
 from armillary.planners.rollout import plan
 from armillary.planners.simulator import Simulator, SimulatorState
-from armillary.studies.simulator import Trial
-from armillary.studies.timing import Timing
 
 
 class _Remembering:
@@ -51,10 +52,10 @@ def measure_simulator(
     Raises:
         UsageError: the task has no simulator to plan with.
     """
-    trial = Trial(task, planner=planner, repeat=repeat)
-    env = trial.make_env()
+    repeat = repeat or action_repeat(task)
+    env = control(task, EnvironmentConfig(action_repeat=repeat), draw=False)
     try:
-        simulator = Simulator.of(env, action_repeat=trial.action_repeat)
+        simulator = Simulator.of(env, action_repeat=repeat)
         env.reset(seed=0)
         state = simulator.state()
         remembering = _Remembering(simulator)
@@ -71,16 +72,16 @@ def measure_simulator(
                 plan(simulator, state, 0, config=planner)
                 plans.append(time.perf_counter() - started)
                 started = time.perf_counter()
-                for control in batches:
+                for controls in batches:
                     pool.rollout(
                         state.model,
                         data,
-                        np.tile(state.physics, (len(control), 1)),
-                        control,
-                        initial_warmstart=np.tile(state.warmstart, (len(control), 1)),
+                        np.tile(state.physics, (len(controls), 1)),
+                        controls,
+                        initial_warmstart=np.tile(state.warmstart, (len(controls), 1)),
                     )
                 bare.append(time.perf_counter() - started)
-        steps = sum(control.shape[0] * control.shape[1] for control in batches)
+        steps = sum(controls.shape[0] * controls.shape[1] for controls in batches)
         return {
             "task": task,
             "plan": Timing(tuple(plans)).as_dict(),

@@ -15,8 +15,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from armillary.studies import machine
-from armillary.studies.checks import (
+from armillary.machine import resources
+from armillary.machine.checks import (
     Check,
     Status,
     check_cores,
@@ -85,7 +85,7 @@ def examine(folder: Path) -> Iterator[Check]:
 def check_jax() -> list[Check]:
     """Checks that JAX computes, on which devices, and whether a graphics card lies idle."""
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
-    cards = machine.graphics_cards()
+    cards = resources.graphics_cards()
     try:
         done = subprocess.run(
             [sys.executable, "-c", _JAX_TRIAL],
@@ -139,7 +139,7 @@ def check_rendering() -> list[Check]:
         text = f"{rate:,.0f} frames/s of a small scene, {result.device}"
         text += " (software, no graphics card)" if software else ""
         facts = {"device": result.device, "frames_per_second": rate, "software": software}
-        if software and machine.graphics_cards():
+        if software and resources.graphics_cards():
             advice = "a graphics card is here: install its driver's EGL library; in a container, "
             advice += "set NVIDIA_DRIVER_CAPABILITIES=all"
             checks.append(Check(name, "warning", text, advice, facts))
@@ -165,7 +165,7 @@ def check_video() -> Check:
     """Checks that a video can be encoded."""
     import numpy as np
 
-    from armillary.studies.video import write_video
+    from armillary.video import write_video
 
     advice = "pip install --force-reinstall imageio-ffmpeg; or install ffmpeg; GIFs need none"
     try:

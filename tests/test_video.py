@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from armillary.errors import StorageError, UsageError
-from armillary.studies.video import difference, side_by_side, strip, write_video
+from armillary.video import difference, side_by_side, strip, write_video
 
 
 def moving(frames: int = 12, height: int = 16, width: int = 24) -> np.ndarray:

@@ -10,8 +10,8 @@ import pytest
 
 from armillary.config import ModelConfig, ObjectiveConfig, preset
 from armillary.dynamics.world_model import WorldModel
+from armillary.machine import flop
 from armillary.nets import conv
-from armillary.studies import flop
 
 ACTIONS = 6
 IMAGES = 8

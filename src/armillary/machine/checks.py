@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from armillary.studies import machine
+from armillary.machine import resources
 
 Status = Literal["ok", "warning", "failed"]
 
@@ -91,7 +91,7 @@ def check_packages() -> list[Check]:
 
 def check_cores() -> Check:
     """Checks how many cores this process may use."""
-    cores = machine.cores()
+    cores = resources.cores()
     text = f"{cores.allowed} of {cores.machine} may be used"
     if cores.quota is not None:
         text += f", time for {cores.quota:g} of them (control group)"
@@ -108,7 +108,7 @@ def check_cores() -> Check:
 
 def check_memory() -> Check:
     """Checks the main memory."""
-    memory = machine.memory()
+    memory = resources.memory()
     text = f"{size_text(memory.available)} available of {size_text(memory.machine)}"
     if memory.limit is not None:
         text += f", limited to {size_text(memory.limit)} (control group)"

@@ -22,11 +22,11 @@ from armillary.agents.registry import make_agent
 from armillary.config import Config, EnvironmentConfig
 from armillary.envs import action_repeat, tasks
 from armillary.envs.catalogue import names
+from armillary.machine import resources
+from armillary.machine.flop import plan_flop, update_flop
+from armillary.machine.rollouts import measure_simulator
+from armillary.machine.timing import Timing, measure_environment, timed
 from armillary.replay.sampler import Batch
-from armillary.studies import machine
-from armillary.studies.flop import plan_flop, update_flop
-from armillary.studies.rollouts import measure_simulator
-from armillary.studies.timing import Timing, measure_environment, timed
 from armillary.training.rollout import compiled
 
 PRECISIONS = {
@@ -94,7 +94,7 @@ def measure(
         "plan": plan.as_dict(rate),
         "simulator": simulator,
         **environment,
-        "peak_memory_bytes": machine.peak_memory(),
+        "peak_memory_bytes": resources.peak_memory(),
     }
     if jax.default_backend() != "cpu":
         report["batch_to_device"] = copy.as_dict()
@@ -105,13 +105,13 @@ def measure(
 def describe() -> dict[str, Any]:
     """Returns what the numbers were measured on."""
     device = jax.devices()[0]
-    cores = machine.cores()
+    cores = resources.cores()
     return {
         "armillary": __version__,
         "jax": jax.__version__,
         "platform": device.platform,
         "device": device.device_kind,
-        "processor": machine.processor(),
+        "processor": resources.processor(),
         "cores": cores.usable,
         "cores_of_machine": cores.machine,
     }

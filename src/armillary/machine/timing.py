@@ -27,7 +27,7 @@ class Timing:
     seconds: tuple[float, ...]
     """Of each repetition."""
     flop: int | None = None
-    """Floating-point operations of one repetition, as `armillary.studies.flop` counts them."""
+    """Floating-point operations of one repetition, as `armillary.machine.flop` counts them."""
 
     @property
     def best(self) -> float:
