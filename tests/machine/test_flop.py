@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from armillary.config import ModelConfig, ObjectiveConfig, preset
+from armillary.config import Config, ModelConfig, ObjectiveConfig, preset
 from armillary.dynamics.world_model import WorldModel
 from armillary.machine import flop
 from armillary.nets import conv
@@ -53,24 +53,30 @@ def test_decoder_and_its_gradient_agree_with_xla(model):
     assert xla_flop(gradient, model.decoder, features) == pytest.approx(3 * sum(layers), rel=0.01)
 
 
-def test_a_time_step_agrees_with_xla(model):
+@pytest.mark.parametrize("dynamics", ["rssm", "ssm", "rnn", "drnn"])
+def test_a_time_step_agrees_with_xla(dynamics):
+    config = ModelConfig(dynamics=dynamics)
+    model = WorldModel(ACTIONS, config, key=jax.random.key(0))
+    count = flop.step_flop(config, ACTIONS)
+
     def predict(model, action, noise):
         return model.dynamics.predict(model.dynamics.initial(IMAGES), action, noise)
 
-    def step(model, action, embedding, noise):
-        state = model.dynamics.initial(IMAGES)
-        posterior, prior = model.dynamics.infer(state, action, embedding, noise)
-        return posterior, prior, model.reward(posterior)
+    def infer(model, state, action, embedding, noise):
+        return model.dynamics.infer(state, action, embedding, noise)
 
-    paper = ModelConfig()
-    action, noise = jnp.ones((IMAGES, ACTIONS)), jnp.ones((IMAGES, 30))
-    prior = flop.predict_flop(paper, ACTIONS)
+    action = jnp.ones((IMAGES, ACTIONS))
+    noise = jnp.ones((IMAGES, model.dynamics.stochastic_size))
+    state = model.dynamics.initial(IMAGES)
     # XLA counts non-linearities too: here a few for each of some hundred units.
-    assert xla_flop(predict, model, action, noise) == pytest.approx(prior, rel=0.02)
-    whole = prior + flop.correct_flop(paper) + flop.reward_flop(paper)
-    assert xla_flop(step, model, action, jnp.ones((IMAGES, 1024)), noise) == pytest.approx(
-        whole, rel=0.02
+    whole = xla_flop(infer, model, state, action, jnp.ones((IMAGES, 1024)), noise)
+    # Of the DRNN it shares the encoder RNN's product with e_t-1 between posterior and prior.
+    shared = 3 * 2 * 200 * 200 if dynamics == "drnn" else 0
+    assert whole == pytest.approx(count.infer - shared, rel=0.02)
+    assert xla_flop(predict, model, action, noise) == pytest.approx(
+        count.predict, rel=0.06 if dynamics == "ssm" else 0.02
     )
+    assert xla_flop(lambda m, s: m.reward(s), model, state) == pytest.approx(count.reward, rel=0.02)
 
 
 def test_paper_sizes_by_hand():
@@ -101,3 +107,43 @@ def test_only_decoded_steps_count():
     some = dataclasses.replace(paper, objective=ObjectiveConfig(image_steps=10))
     saved = flop.update_flop(paper, 6) - flop.update_flop(some, 6)
     assert saved == 3 * 50 * 40 * sum(flop.decoder_flop(paper.model))
+
+
+def with_objective(**changes) -> Config:
+    return dataclasses.replace(preset("paper"), objective=ObjectiveConfig(**changes))
+
+
+def test_predictions_over_several_steps_by_hand():
+    paper = preset("paper")
+    step = flop.step_flop(paper.model, 6)
+    decoder = sum(flop.decoder_flop(paper.model))
+    plain = flop.update_flop(paper, 6)
+    pairs = sum(t >= d for t in range(1, 51) for d in range(1, 13))
+    of_all = flop.update_flop(with_objective(overshooting=12), 6)
+    assert of_all == plain + 3 * 50 * pairs * step.predict
+    fixed = flop.update_flop(with_objective(distance=12), 6)
+    assert fixed == plain + 3 * 50 * (50 - 12 + 1) * 12 * step.predict
+    scored = with_objective(
+        overshooting=12, overshooting_reward_scale=1.0, overshooting_image_scale=1.0
+    )
+    heads = step.predict + step.reward + decoder
+    assert flop.update_flop(scored, 6) == plain + 3 * 50 * pairs * heads
+
+
+def test_a_model_without_a_divergence_also_decodes_its_predictions():
+    rnn = dataclasses.replace(preset("paper"), model=ModelConfig(dynamics="rnn"))
+    step, decoder = flop.step_flop(rnn.model, 6), sum(flop.decoder_flop(rnn.model))
+    literal = dataclasses.replace(
+        rnn,
+        objective=ObjectiveConfig(overshooting_reward_scale=0.0, overshooting_image_scale=0.0),
+    )
+    more = flop.update_flop(rnn, 6) - flop.update_flop(literal, 6)
+    assert more == 3 * 2500 * (step.predict + step.reward + decoder)
+
+
+def test_products_in_a_scan_count_once_for_each_step():
+    def scanned(x, w):
+        return jax.lax.scan(lambda x, _: (jnp.tanh(x @ w), None), x, length=7)[0]
+
+    x, w = jax.ShapeDtypeStruct((3, 5), jnp.float32), jax.ShapeDtypeStruct((5, 5), jnp.float32)
+    assert flop.matrix_flop(scanned, x, w) == 7 * 2 * 3 * 5 * 5

@@ -75,7 +75,7 @@ class DRNN(Dynamics):
         """Returns e_t, s_t and d_t, given the image o_t, and the prior without it."""
         inputs = self._inputs(state, action)
         posterior = self._step(state, inputs + self.image(embedding), noise)
-        return posterior, self._step(state, inputs, None).distribution
+        return posterior, self._sequence(state, inputs)[1]
 
     def features(self, state: LatentState) -> Float[Array, "*batch features"]:
         """Returns d_t."""
@@ -86,15 +86,22 @@ class DRNN(Dynamics):
     ) -> Float[Array, "*batch hidden"]:
         return self.inputs(jnp.concatenate([state.stochastic, action], axis=-1))
 
+    def _sequence(
+        self, state: LatentState, inputs: Float[Array, "*batch hidden"]
+    ) -> tuple[Float[Array, "*batch units"], Normal]:
+        """Returns e_t and the Gaussian of s_t."""
+        e, d = jnp.split(state.deterministic, 2, axis=-1)
+        e = self.encoder(ACTIVATIONS[self.activation](inputs), e)
+        parameters = self.belief(jnp.concatenate([e, state.stochastic, d], axis=-1))
+        return e, gaussian(parameters, self.min_std)
+
     def _step(
         self,
         state: LatentState,
         inputs: Float[Array, "*batch hidden"],
         noise: Float[Array, "*batch stochastic"] | None,
     ) -> LatentState:
-        e, d = jnp.split(state.deterministic, 2, axis=-1)
-        e = self.encoder(ACTIVATIONS[self.activation](inputs), e)
-        parameters = self.belief(jnp.concatenate([e, state.stochastic, d], axis=-1))
-        distribution = gaussian(parameters, self.min_std)
+        e, distribution = self._sequence(state, inputs)
         s = sample(distribution, noise)
-        return LatentState(distribution, s, jnp.concatenate([e, self.decoder(s, d)], axis=-1))
+        d = self.decoder(s, self.features(state))
+        return LatentState(distribution, s, jnp.concatenate([e, d], axis=-1))
