@@ -45,7 +45,7 @@ class Stub:
 
     action_size: int = 1
 
-    def initial_belief(self, state: Any, environments: int) -> None:
+    def initial_belief(self, state: Any, environments: int, used: Any = None) -> None:
         return None
 
     def act(

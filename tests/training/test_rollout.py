@@ -54,7 +54,7 @@ class Stub:
 
     action_size: int = 2
 
-    def initial_belief(self, state: Any, environments: int) -> jax.Array:
+    def initial_belief(self, state: Any, environments: int, used: Any = None) -> jax.Array:
         return jnp.zeros(environments)
 
     def act(

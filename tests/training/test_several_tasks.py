@@ -6,19 +6,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from armillary.agents.registry import make_agent
 from armillary.config import EnvironmentConfig, changed
+from armillary.dynamics.world_model import WorldModel
 from armillary.envs import make
 from armillary.envs.build import common_action_size
 from armillary.errors import UsageError
+from armillary.objectives.reconstruction import reconstruction_loss
 from armillary.replay.episodes import EpisodeStore
+from armillary.replay.sampler import Batch
 from armillary.studies.plots import read_metrics
 from armillary.studies.report import write_report
 from armillary.training.loop import train
 from armillary.training.player import load
+from armillary.training.rollout import compiled
 from settings import TINY
 
 BOTH = replace(TINY, task="toys:slider,toys:short", episodes=3)
@@ -57,6 +64,63 @@ def test_surplus_entries_of_an_action_change_nothing() -> None:
     for other in seen[1:]:
         for one, two in zip(seen[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_unused_entries_are_zero_in_all_episodes(folder: Path) -> None:
+    """Those of the slider are; those of the other task are not."""
+    store = EpisodeStore(folder / "episodes")
+    for index in store.indices:
+        vertical = store.load(index).action[1:, 1]
+        assert vertical.all() if index % 2 else not vertical.any()
+
+
+@pytest.mark.parametrize("dynamics", ["rssm", "ssm", "rnn", "drnn"])
+def test_unused_entries_get_no_gradient(folder: Path, dynamics: str) -> None:
+    """The weights that read the second entry learn from the other task only."""
+    store = EpisodeStore(folder / "episodes")
+    config = changed(BOTH, {"model.dynamics": dynamics})
+    model = WorldModel(2, config.model, key=jax.random.key(0))
+    gradient = eqx.filter_grad(reconstruction_loss, has_aux=True)
+    for index in (0, 1):
+        episode = store.load(index)
+        chunk = Batch(episode.image[None], episode.action[None], episode.reward[None])
+        chunk = jax.tree.map(lambda x: x[:, :8], chunk)
+        found, _ = gradient(model, chunk, jax.random.key(1), config.objective)
+        name = "prior" if dynamics == "ssm" else "inputs"
+        layer = getattr(found.dynamics, name)
+        weight = (layer if dynamics == "drnn" else layer.layers[0]).linear.weight
+        first, second = weight[:, -2], weight[:, -1]
+        assert jnp.any(first != 0)
+        assert jnp.any(second != 0) == bool(index)
+
+
+@pytest.mark.parametrize("explore", [False, True])
+@pytest.mark.parametrize("policy", ["agent", "random"])
+def test_what_is_planned_for_unused_entries_changes_nothing(policy: str, explore: bool) -> None:
+    """Weights that read the second entry have no effect on any action where it is unused."""
+    config = changed(BOTH, {"collection.policy": policy})
+    agent = make_agent(config, 2)
+    state = agent.init(jax.random.key(0))
+    inputs = lambda s: s.model.dynamics.inputs.layers[0].linear.weight  # noqa: E731
+    other = eqx.tree_at(inputs, state, inputs(state).at[:, -1].add(3.0))
+    images = np.random.default_rng(0).integers(0, 256, (3, 2, 64, 64, 3), np.uint8)
+
+    def actions(state: Any, used: np.ndarray | None) -> np.ndarray:
+        belief, taken = agent.initial_belief(state, 2, used), []
+        for step, image in enumerate(images):
+            key = jax.random.key(7)
+            belief, action, _ = compiled(agent)(state, belief, image, key, step, explore=explore)
+            np.testing.assert_array_equal(belief.action, action)
+            taken.append(np.asarray(action))
+        return np.array(taken)
+
+    horizontal = np.array([1.0, 0.0], np.float32)
+    sliding = actions(state, horizontal)
+    assert sliding[..., 0].all()
+    assert not sliding[..., 1].any()
+    np.testing.assert_array_equal(sliding, actions(other, horizontal))
+    if not explore or policy == "agent":
+        assert (actions(state, None) != actions(other, None)).any()
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Protocol, runtime_checkable
 
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt8
 
 from armillary.replay.sampler import Batch
@@ -17,7 +19,21 @@ class Actor(Hashable, Protocol):
     @property
     def action_size(self) -> int: ...
 
-    def initial_belief(self, state: Any, environments: int) -> PyTree: ...
+    def initial_belief(
+        self,
+        state: Any,
+        environments: int,
+        used: Float[Array | np.ndarray, " action"] | None = None,
+    ) -> PyTree:
+        """Returns the belief before an episode.
+
+        Args:
+            state: the parameters.
+            environments: how many are side by side.
+            used: 1 for the entries of an action that the environments use and 0 for those that
+                fill it up (one agent for several tasks); these stay 0. None: all are used.
+        """
+        ...
 
     def act(
         self,
@@ -47,3 +63,10 @@ class Agent(Actor, Protocol):
         key: PRNGKeyArray,
         context: int,
     ) -> UInt8[Array, "time height width 3"]: ...
+
+
+def used_entries(
+    used: Float[Array | np.ndarray, " action"] | None, environments: int, size: int
+) -> Float[Array, "environment action"]:
+    """Returns `used` for each of several environments; None: every entry is used."""
+    return jnp.broadcast_to(jnp.ones(size) if used is None else used, (environments, size))

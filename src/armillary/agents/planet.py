@@ -8,9 +8,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from armillary.agents.base import used_entries
 from armillary.config import Config
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.prediction import predict_images
@@ -35,10 +37,12 @@ class PlanetBelief(NamedTuple):
     Attributes:
         latent: a sample of q(s_t | o_<=t, a_<t), leading axis `environment`.
         action: the action taken last, which leads to the next observation.
+        used: 1 for the entries of an action that the environment uses, 0 for those that fill it up.
     """
 
     latent: LatentState
     action: Float[Array, "environment action"]
+    used: Float[Array, "environment action"]
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,16 @@ class Planet:
         metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}
         return PlanetState(eqx.apply_updates(model, updates), optimizer), metrics
 
-    def initial_belief(self, state: PlanetState, environments: int) -> PlanetBelief:
+    def initial_belief(
+        self,
+        state: PlanetState,
+        environments: int,
+        used: Float[Array | np.ndarray, " action"] | None = None,
+    ) -> PlanetBelief:
         """Returns the belief before the first observation of an episode."""
         latent = state.model.dynamics.initial(environments)
-        return PlanetBelief(latent, jnp.zeros((environments, self.action_size)))
+        action = jnp.zeros((environments, self.action_size))
+        return PlanetBelief(latent, action, used_entries(used, environments, self.action_size))
 
     def act(
         self,
@@ -108,19 +118,26 @@ class Planet:
         latent, _ = model.dynamics.infer(belief.latent, belief.action, embedding, noise)
         if explore and settings.collection.policy == "random":
             action = jax.random.uniform(noise_key, belief.action.shape, minval=-1.0, maxval=1.0)
-            return PlanetBelief(latent, action), action, {}
+            action = action * belief.used
+            return PlanetBelief(latent, action, belief.used), action, {}
 
-        def plan_one(latent: LatentState, key: PRNGKeyArray) -> tuple[Array, Array]:
+        def plan_one(latent: LatentState, used: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
             evaluate = latent_returns(model, latent)
-            plan = cem(evaluate, key, action_size=self.action_size, config=settings.planner)
+            plan = cem(
+                lambda candidates, key: evaluate(candidates * used, key),
+                key,
+                action_size=self.action_size,
+                config=settings.planner,
+            )
             return plan.mean[0], plan.predicted_return
 
-        action, returns = jax.vmap(plan_one)(latent, jax.random.split(plan_key, count))
+        keys = jax.random.split(plan_key, count)
+        action, returns = jax.vmap(plan_one)(latent, belief.used, keys)
         if explore:
             noise = jax.random.normal(noise_key, action.shape)
             action = action + settings.collection.action_noise * noise
-        action = jnp.clip(action, -1.0, 1.0)
-        return PlanetBelief(latent, action), action, {"predicted_return": returns}
+        action = jnp.clip(action, -1.0, 1.0) * belief.used
+        return PlanetBelief(latent, action, belief.used), action, {"predicted_return": returns}
 
     def predict(
         self,

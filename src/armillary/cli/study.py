@@ -63,7 +63,7 @@ class Runs:
 class Looks:
     """Look into the models of figure 4's runs, or of runs of your own.
 
-    The runs of figure 4 (seed 0, first task) that are missing are trained first.
+    The runs of figure 4 (seed 0) that are missing are trained first.
     """
 
     runs: tuple[Path, ...] = ()
@@ -72,6 +72,9 @@ class Looks:
     """Of figure 4's runs."""
     run: Path | None = None
     """Folder of the runs and pictures. Default: runs/study-SCALE."""
+    task: str | None = None
+    """The task to look at: of figure 4's runs, or one that runs of several tasks have learned.
+    Default: the first."""
     episodes: int = 10
     """Held-out episodes that the models are judged by."""
     seed: int = 0
@@ -189,7 +192,8 @@ def _looks(name: str, arguments: Looks) -> int:
         if not runs:
             comparison = comparisons.COMPARISONS["figure4"]
             scale = comparisons.scale(arguments.scale, comparison)
-            scale = scale.changed(scale.tasks[:1], 1, None)
+            task = arguments.task or scale.tasks[0]
+            scale = scale.changed((task,), 1, None)
             members = comparisons.members(comparison, scale, folder)
             missing = [member for member in members if member.results is None]
             if missing:
@@ -198,12 +202,18 @@ def _looks(name: str, arguments: Looks) -> int:
             runs = [member.folder for member in members]
         files = (
             figure10.run(
-                runs, folder, episodes=arguments.episodes, seed=arguments.seed, announce=_say
+                runs,
+                folder,
+                task=arguments.task,
+                episodes=arguments.episodes,
+                seed=arguments.seed,
+                announce=_say,
             )
             if name == "figure10"
             else figure11.run(
                 runs,
                 folder,
+                task=arguments.task,
                 train_episodes=arguments.episodes,
                 test_episodes=max(1, arguments.episodes // 2),
                 seed=arguments.seed,

@@ -174,7 +174,8 @@ class NormalizedActions(gymnasium.ActionWrapper):
 class PaddedActions(gymnasium.ActionWrapper):
     """Actions with more entries than the environment has; it takes the first ones.
 
-    So one agent can play environments whose actions differ in size (PlaNet, Appendix C).
+    So one agent can play environments whose actions differ in size (PlaNet, Appendix C). In the
+    action space the bounds of all others are 0; what they are changes nothing.
 
     Raises:
         UsageError: the environment has more entries than that.
@@ -188,7 +189,8 @@ class PaddedActions(gymnasium.ActionWrapper):
                 f"{name} has actions of {self._own} entries, but action_size is {size}: give at "
                 "least as many"
             )
-        self.action_space = Box(-1.0, 1.0, (size,), np.float32)
+        bound = np.where(np.arange(size) < self._own, 1, 0).astype(np.float32)
+        self.action_space = Box(-bound, bound, dtype=np.float32)
 
     def action(self, action: Float32[np.ndarray, " n"]) -> np.ndarray:
         """Returns the entries that the environment has."""

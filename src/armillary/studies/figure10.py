@@ -51,9 +51,8 @@ def run(
 ) -> dict[str, Path]:
     """Compares what models predict from a few frames and the actions with what then happened.
 
-    All models see the same stretches of the same episodes. Those are the ones in `held_out`, or in
-    the first run's folder `held-out` (of several tasks: `held-out-TASK`), as many as there are; if
-    there is none, its agent plays them, with action noise, and they are kept under `out`.
+    All models see the same stretches of the same episodes: those in `held_out`, or else episodes
+    that the first run's agent plays with action noise, which are kept under `out`.
 
     Args:
         runs: run folders of one task, or one.
@@ -90,16 +89,11 @@ def run(
     store = EpisodeStore(first.episodes)
     own = [index for index in store.indices if tasks[index % len(tasks)] == task]
     mean_image = mean_training_image(store, own)
-    beside = HELD_OUT if len(tasks) == 1 else f"{HELD_OUT}-{task}"
-    played = _stored(first.folder / beside if held_out is None else Path(held_out), episodes)
-    if held_out is not None and len(played) < episodes:
-        raise UsageError(
-            f"{str(held_out)!r} holds {len(played)} episodes, but {episodes} were asked for: ask "
-            "for fewer, or give another folder of held-out episodes"
-        )
-    if not played:
+    if held_out is None:
         found = record(player, out / HELD_OUT, episodes, task=task, seed=seed, announce=announce)
         played = [recording.episode for recording in found]
+    else:
+        played = _stored(Path(held_out), episodes)
     comparison = compare(
         players, played, mean_image=mean_image, context=context, length=length, seed=seed
     )
@@ -250,8 +244,15 @@ def _text(text: str, shape: tuple[int, int], wide: int = 96) -> UInt8[np.ndarray
 
 
 def _stored(folder: Path, count: int) -> list[Episode]:
-    """Returns the first episodes of a folder, as many as there are."""
-    if not folder.is_dir():
-        return []
-    store = EpisodeStore(folder)
-    return [store.load(index) for index in store.indices[:count]]
+    """Returns the first episodes of a folder.
+
+    Raises:
+        UsageError: there are not so many.
+    """
+    indices = EpisodeStore(folder).indices[:count] if folder.is_dir() else []
+    if len(indices) < count:
+        raise UsageError(
+            f"{str(folder)!r} holds {len(indices)} episodes, but {count} were asked for: ask for "
+            "fewer, or give another folder of held-out episodes"
+        )
+    return [EpisodeStore(folder).load(index) for index in indices]

@@ -19,7 +19,7 @@ from armillary.config import Backend, Config
 from armillary.envs import make
 from armillary.errors import RunError, UsageError
 from armillary.training import checkpoint
-from armillary.training.rollout import compiled
+from armillary.training.rollout import compiled, used_actions
 from armillary.training.run import Run
 
 
@@ -40,13 +40,16 @@ class Player:
         self.counters = counters
         self.reset()
 
-    def reset(self, seed: int = 0) -> None:
+    def reset(self, seed: int = 0, action_space: gym.spaces.Box | None = None) -> None:
         """Forgets the past: call it whenever an episode begins.
 
         Args:
             seed: of everything random while acting; the same seed and observations give the same
                 actions.
+            action_space: of the environment, for an agent of several tasks: entries of an action
+                whose bounds are 0 there are not planned. None: all are.
         """
+        self._used = None if action_space is None else used_actions(action_space)
         self._belief: Any = None
         self._key = seeding.key(seed, "play")
         self._step = 0
@@ -78,7 +81,7 @@ class Player:
             )
         images = image[None] if single else image
         if self._belief is None:
-            self._belief = self.agent.initial_belief(self.state, len(images))
+            self._belief = self.agent.initial_belief(self.state, len(images), self._used)
             self._count = len(images)
         if len(images) != self._count:
             raise UsageError(

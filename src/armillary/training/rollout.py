@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float32, PRNGKeyArray
 
 from armillary.agents.base import Actor, Agent
 from armillary.replay.episodes import Episode
@@ -64,7 +64,7 @@ def rollout(
     count = envs.num_envs
     act = compiled(actor)
     observation, _ = envs.reset(seed=list(seeds))  # type: ignore[arg-type]
-    belief = actor.initial_belief(state, count)
+    belief = actor.initial_belief(state, count, used_actions(envs.single_action_space))
     records = [_Record(image, actor.action_size) for image in observation]
     running = np.ones(count, bool)
     step = 0
@@ -78,6 +78,14 @@ def rollout(
         running &= ~(terminated | truncated)
         step += 1
     return [record.episode() for record in records]
+
+
+def used_actions(space: gym.Space) -> Float32[np.ndarray, " action"]:
+    """Returns 1 for the entries of an action that an environment uses, 0 for those that fill it up.
+
+    The latter have bounds of 0, see `armillary.envs.pixels.PaddedActions`.
+    """
+    return np.asarray(space.high > space.low, np.float32)  # type: ignore[attr-defined]
 
 
 def returns(episodes: Sequence[Episode]) -> Iterator[float]:
