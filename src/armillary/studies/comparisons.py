@@ -151,7 +151,7 @@ def smoke() -> Scale:
     base = Config(
         preset="small",
         episodes=3,
-        environment=EnvironmentConfig(renderer="warp", time_limit=40),
+        environment=EnvironmentConfig(renderer="warp", time_limit=80),
         model=ModelConfig(stochastic=4, deterministic=8, hidden=8, depth=2),
         objective=ObjectiveConfig(image_steps=4),
         planner=PlannerConfig(horizon=3, iterations=2, candidates=10, elites=2),
