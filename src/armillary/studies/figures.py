@@ -29,6 +29,9 @@ PAPER: dict[str, dict[str, float]] = {
 """The paper's Table 1: mean final performance over 5 seeds and 10 trajectories (A3C and D4PG after
 100,000 episodes, PlaNet after 1,000)."""
 
+_OFF_SCALE = 3.0
+"""A reference line is drawn up to so many times the height of the curves."""
+
 
 def draw(comparison: Comparison, members: Sequence[Member], path: Path) -> Path:
     """Draws test scores against collected episodes, a panel for each task.
@@ -87,10 +90,15 @@ def _panel(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks:
         lines += 1
     whole = all(member.config.environment.time_limit is None for member in members)
     if len(tasks) == 1 and tasks[0] in PAPER and whole:
+        top = axis.get_ylim()[1]
         for name, color in (("A3C", "0.6"), ("D4PG", "0.45"), ("PlaNet", "0.1")):
             value = PAPER[tasks[0]][name]
             label = f"{name} in the paper, final ({value:.0f})"
-            axis.axhline(value, color=color, linestyle=":", linewidth=1.2, label=label)
+            dotted = {"color": color, "linestyle": ":", "linewidth": 1.2}
+            if value < _OFF_SCALE * top:
+                axis.axhline(value, label=label, **dotted)  # type: ignore[arg-type]
+            else:  # it would press the curves together at the bottom
+                axis.plot([], [], label=f"{label}, off scale", **dotted)  # type: ignore[arg-type]
             lines += 1
     axis.set_title(tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks", fontsize=11)
     axis.set_xlabel("collected episodes of each task")
