@@ -114,6 +114,29 @@ def test_a_run_that_has_ended_is_not_missing(tmp_path: Path) -> None:
     assert longer[0].results is None
 
 
+def test_a_finished_run_of_other_settings_is_no_run_of_the_study(tmp_path: Path) -> None:
+    """Else a study begun with an earlier version would be mixed with its runs."""
+    found = comparisons.members(PAIR, SCALE, tmp_path)
+    _finish(found[0], lambda task, i: 1.0)
+    base = changed(SCALE.base, {"planner.horizon": 5})
+    with pytest.raises(UsageError, match=r"planner\.horizon: 4 there, 5 asked for"):
+        comparisons.members(PAIR, replace(SCALE, base=base), tmp_path)
+
+
+@pytest.mark.parametrize("task", ["toys:short,toys:slider", "planet"])
+def test_tasks_are_given_one_by_one(task: str) -> None:
+    with pytest.raises(UsageError, match="given one by one"):
+        SCALE.changed((task,), None, None)
+
+
+def test_a_run_is_no_place_to_look_from(armillary: Callable[..., Any], tmp_path: Path) -> None:
+    Run(tmp_path / "run").folder.mkdir()
+    Run(tmp_path / "run").open(SCALE.base)
+    found = armillary("study", "figure10", "--run", "run")
+    assert found.returncode == 2
+    assert "give it as --runs to look into it" in found.stderr
+
+
 def test_the_cost_counts_what_is_missing(tmp_path: Path) -> None:
     found = comparisons.members(PAIR, SCALE, tmp_path)
     _finish(found[0], lambda task, i: 1.0)  # 10 s for 2 rounds of 6 updates

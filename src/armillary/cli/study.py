@@ -68,15 +68,18 @@ class Looks:
 
     runs: tuple[Path, ...] = ()
     """Run folders of one task, in place of figure 4's."""
+    labels: tuple[str, ...] | None = None
+    """What the pictures call them. Default: their dynamics, with the folder where two are equal."""
     scale: Scale = "small"
     """Of figure 4's runs."""
     run: Path | None = None
-    """Folder of the runs and pictures. Default: runs/study-SCALE."""
+    """Folder to write into. Default: the first one of `--runs`, or figure 4's, runs/study-SCALE."""
     task: str | None = None
     """The task to look at: of figure 4's runs, or one that runs of several tasks have learned.
     Default: the first."""
     episodes: int = 10
-    """Held-out episodes that the models are judged by."""
+    """Held-out episodes that the models are judged by, played by the first run's agent with action
+    noise. In figure 11 small networks are fitted on these, and judged on half as many more."""
     seed: int = 0
     """Seed of these episodes and of all that is drawn from the models."""
 
@@ -168,6 +171,8 @@ def _runs(name: str, arguments: Runs) -> int:
         if not arguments.draw_only:
             missing = [member for member in members if member.results is None]
             if missing:
+                if all(member.results is None for member in members):
+                    _say("timing an update and a plan, to say what the study will cost")
                 _say(comparisons.cost(members, missing, arguments.workers))
             if arguments.plan_only:
                 return 0
@@ -185,9 +190,15 @@ def _runs(name: str, arguments: Runs) -> int:
 
 def _looks(name: str, arguments: Looks) -> int:
     from armillary.studies import comparisons, figure10, figure11
+    from armillary.training.run import Run
 
-    folder = arguments.run or Path("runs") / f"study-{arguments.scale}"
     runs = list(arguments.runs)
+    folder = arguments.run or (runs[0] if runs else Path("runs") / f"study-{arguments.scale}")
+    if not runs and Run(folder).exists:
+        raise UsageError(
+            f"{str(folder)!r} is a run: give it as --runs to look into it; --run is the folder to "
+            "write into"
+        )
     with own_stdout() as out:
         if not runs:
             comparison = comparisons.COMPARISONS["figure4"]
@@ -204,6 +215,7 @@ def _looks(name: str, arguments: Looks) -> int:
             figure10.run(
                 runs,
                 folder,
+                labels=arguments.labels,
                 task=arguments.task,
                 episodes=arguments.episodes,
                 seed=arguments.seed,
@@ -213,6 +225,7 @@ def _looks(name: str, arguments: Looks) -> int:
             else figure11.run(
                 runs,
                 folder,
+                labels=arguments.labels,
                 task=arguments.task,
                 train_episodes=arguments.episodes,
                 test_episodes=max(1, arguments.episodes // 2),

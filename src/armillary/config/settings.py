@@ -342,5 +342,5 @@ class Config:
         _require(
             steps is None or self.training.chunk_length % steps == 0,
             f"image_steps is {steps}, but it must divide the chunk length "
-            f"{self.training.chunk_length}",
+            f"{self.training.chunk_length}: give --objective.image-steps such a number, or None",
         )

@@ -137,6 +137,12 @@ class Scale:
             raise UsageError(
                 f"{len(self.tasks)} tasks and {self.seeds} seeds: give at least one of each"
             )
+        several = [task for task in self.tasks if "," in task or task == "planet"]
+        if several:
+            raise UsageError(
+                f"the tasks of a study are given one by one, not as {several[0]!r}: with spaces "
+                "between them; figures 6 and 7 make one agent for all of them"
+            )
 
     def changed(
         self, tasks: tuple[str, ...] | None, seeds: int | None, episodes: int | None
@@ -213,8 +219,17 @@ class Member:
 
 
 def members(comparison: Comparison, scale: Scale, folder: Path) -> list[Member]:
-    """Returns the runs of a study: of every variant, task and seed."""
-    return list(_members(comparison, scale, folder))
+    """Returns the runs of a study: of every variant, task and seed.
+
+    Raises:
+        UsageError: in a run's folder there is a run of another configuration.
+        RunError: or a damaged one.
+    """
+    found = list(_members(comparison, scale, folder))
+    for member in found:
+        if Run(member.folder).exists:
+            Run(member.folder).check_same(member.config)
+    return found
 
 
 def _members(comparison: Comparison, scale: Scale, folder: Path) -> Iterator[Member]:

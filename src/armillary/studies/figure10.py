@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,8 @@ def draw_frames(comparison: Comparison, path: Path, shown: int = 3, columns: int
     )
     axis.imshow(canvas, interpolation="nearest", extent=(0, wide, high, 0), aspect="auto")
     axis.axvline(line - gap / 2, color="black", linewidth=1)
-    axis.set_yticks([y for y, _ in places], [label for _, label in places], fontsize=8)
+    names = [textwrap.fill(label, 17) for _, label in places]
+    axis.set_yticks([y for y, _ in places], names, fontsize=8)
     lefts = [i * cell + (gap if t >= context else 0) + size / 2 for i, t in enumerate(chosen)]
     axis.set_xticks(lefts, [f"{t + 1}" for t in chosen], fontsize=8)
     axis.xaxis.tick_top()
@@ -171,9 +173,10 @@ def draw_frames(comparison: Comparison, path: Path, shown: int = 3, columns: int
 
 
 def draw_quality(comparison: Comparison, path: Path) -> Path:
-    """Draws MSE, PSNR and SSIM against steps ahead: the mean, and percentiles 5 to 95.
+    """Draws MSE, PSNR and SSIM against steps ahead, the mean over episodes.
 
-    Over episodes. The baselines begin with the first predicted frame.
+    Of up to three models also the percentiles 5 to 95; of more they would hide each other. The
+    baselines begin with the first predicted frame.
     """
     from matplotlib.figure import Figure
 
@@ -183,13 +186,15 @@ def draw_quality(comparison: Comparison, path: Path) -> Path:
         _curves(axis, comparison, measure)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize=9, edgecolor="none")
+    drawn = "mean and percentiles 5 to 95" if _with_bands(comparison) else "mean"
     count = len(comparison.true)
-    figure.suptitle(
-        f"Open-loop prediction: mean and 5 to 95 percentile over {count} held-out episodes",
-        fontsize=10,
-    )
+    figure.suptitle(f"Open-loop prediction: {drawn} over {count} held-out episodes", fontsize=10)
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
     return path
+
+
+def _with_bands(comparison: Comparison) -> bool:
+    return len(comparison.models) <= 3
 
 
 def _curves(axis: Axes, comparison: Comparison, measure: str) -> None:
@@ -197,8 +202,9 @@ def _curves(axis: Axes, comparison: Comparison, measure: str) -> None:
     for number, label in enumerate(comparison.models):
         values = comparison.quality[label][measure]
         axis.plot(steps, values.mean(0), color=f"C{number}", linewidth=2, label=label)
-        low, high = np.percentile(values, (5, 95), axis=0)
-        axis.fill_between(steps, low, high, color=f"C{number}", alpha=0.15, linewidth=0)
+        if _with_bands(comparison):
+            low, high = np.percentile(values, (5, 95), axis=0)
+            axis.fill_between(steps, low, high, color=f"C{number}", alpha=0.15, linewidth=0)
     for label, style in zip(comparison.baselines, _BASELINE_STYLES, strict=True):
         values = comparison.quality[label][measure][:, context:].mean(0)
         axis.plot(steps[context:], values, color="0.3", linestyle=style, label=label)

@@ -74,9 +74,13 @@ def share(
         raise WorkerError(*failures.get())
     codes = [process.exitcode for process in processes if process.exitcode]
     if codes:
+        why = {
+            -9: "it was killed, for want of memory perhaps",
+            1: "in a script of your own, start the work below `if __name__ == '__main__':`",
+        }.get(codes[0], "see what it printed above")
         raise WorkerError(
-            f"a worker died with exit code {codes[0]} (-9: killed, for want of memory perhaps); "
-            "what was done is kept: run the same command again to continue",
+            f"a worker died with exit code {codes[0]} ({why}); what was done is kept: run the same "
+            "command again to continue",
             1,
         )
 

@@ -206,14 +206,17 @@ class Trainer:
         values = {"collect/return": next(returns([episode])), "collect/length": episode.steps}
         if len(self.tasks) > 1:
             values[f"collect/{task}/return"] = values["collect/return"]
-        updates = config.training.collect_interval * len(self.tasks)
-        if counters.losses:
-            values |= {name: total / updates for name, total in counters.losses.items()}
-            counters.losses = {}
+        values |= self._mean_losses()
+        counters.losses = {}
         self._log(values)
         self._save_if_due()
         self.progress.episode(counters.episodes, counters.simulator_steps, values["collect/return"])
         self.on_progress(counters)
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Returns the mean losses of the updates since the last episode, if there were any."""
+        updates = self.config.training.collect_interval * len(self.tasks)
+        return {name: total / updates for name, total in self.counters.losses.items()}
 
     def _play(self, index: int, *, random: bool) -> Episode:
         actor = Random(self.action_size) if random else self.agent
@@ -276,6 +279,7 @@ class Trainer:
             self._log(
                 scalars("evaluate", agent_scores, self.config)
                 | scalars("random", random_scores, self.config)
+                | self._mean_losses()  # of the last updates
             )
             counters.evaluated = counters.episodes
             self._save()

@@ -100,7 +100,7 @@ class Run:
             RenderingError: no back end works here.
         """
         if self.exists:
-            self._check_same(config)
+            self.check_same(config)
         elif self.folder.exists() and (not self.folder.is_dir() or any(self._foreign())):
             raise RunError(
                 f"{str(self.folder)!r} exists and is not a run folder: give an empty or a new one"
@@ -129,7 +129,13 @@ class Run:
         renderer = self.config.environment.renderer if self.exists else cast(Backend, choose())
         return replace(config, environment=replace(config.environment, renderer=renderer))
 
-    def _check_same(self, config: Config) -> None:
+    def check_same(self, config: Config) -> None:
+        """Makes sure that the run in this folder is of this configuration, or of fewer episodes.
+
+        Raises:
+            UsageError: it is of another one; says which fields differ.
+            RunError: there is none, or it is damaged.
+        """
         changed = differences(self.config, config)
         if config.environment.renderer == "auto":
             changed.pop("environment.renderer", None)
