@@ -53,6 +53,26 @@ def test_uniform_over_all_chunks(store, length):
     assert chisquare([counts[chunk] for chunk in expected]).pvalue > 1e-3
 
 
+def test_each_task_has_an_equal_share(store):
+    """Episodes of two tasks in turn: even and odd; of each, every chunk is equally likely."""
+    expected = chunks_by_hand(store.lengths, 4)
+    drawn = ChunkSampler(store, 8000, 4, tasks=2).draw(np.random.default_rng(3))
+    counts = Counter(map(tuple, drawn.tolist()))
+    assert set(counts) == set(expected)
+    sizes = Counter(index % 2 for index, _ in expected)
+    assert sizes[0] != sizes[1]
+    hoped = [8000 / 2 / sizes[index % 2] for index, _ in expected]
+    assert chisquare([counts[chunk] for chunk in expected], hoped).pvalue > 1e-3
+
+
+def test_a_task_without_a_chunk_is_left_out(tmp_path):
+    store = EpisodeStore(tmp_path)
+    for index, rows in enumerate((9, 2, 5, 3)):
+        store.write(index, telling(index, rows))
+    drawn = ChunkSampler(store, 100, 4, tasks=2).draw(np.random.default_rng(0))
+    assert set(drawn[:, 0].tolist()) == {0, 2}
+
+
 def test_every_number_is_one_chunk(store):
     """Enumerates the index space: a generator that counts instead of drawing."""
 

@@ -179,20 +179,25 @@ def test_the_agent_plays_each_of_them(folder: Path) -> None:
         player.reset()
         observation, _ = env.reset(seed=0)
         action = player.act(observation)
-        assert action.shape == env.action_space.shape == (2,)
+        assert env.action_space.contains(action)  # what the slider has no use for is 0
+        assert action.shape == (2,)
         env.step(action)
+    player.reset(action_space=player.make_env("toys:slider").action_space)
+    with pytest.raises(UsageError, match="not the 2 entries that this agent gives"):
+        player.reset(action_space=make("toys:slider").action_space)
     with pytest.raises(UsageError, match="this agent learned toys:slider, toys:short"):
         player.make_env("toys:point")
 
 
 def test_the_agent_is_never_told_which_task(folder: Path) -> None:
-    """Equal pictures of two tasks give equal actions: nothing else reaches the agent."""
+    """Equal pictures, and equal entries in use: nothing else reaches the agent."""
     player = load(folder)
-    picture = player.make_env("toys:short").reset(seed=1)[0]
+    env = player.make_env("toys:short")
+    picture = env.reset(seed=1)[0]
     actions = []
     for task in player.config.tasks:
         player.make_env(task).reset(seed=0)
-        player.reset()
+        player.reset(action_space=env.action_space)
         actions.append(player.act(picture))
     np.testing.assert_array_equal(*actions)
 
@@ -213,6 +218,19 @@ def test_a_stop_between_two_tasks_changes_nothing(folder: Path, tmp_path: Path) 
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
     results = [json.loads((f / "results.json").read_text())["tasks"] for f in (folder, tmp_path)]
     assert results[0] == results[1]
+
+
+def test_a_stop_within_a_round_tests_nothing_twice(tmp_path: Path) -> None:
+    def stop(counters: Any) -> None:
+        if counters.episodes == 7:
+            raise Enough
+
+    config = changed(BOTH, {"training.checkpoint_minutes": 1e-4, "episodes": 4})
+    with pytest.raises(Enough):
+        train(config, tmp_path, on_progress=stop)
+    train(config, tmp_path)
+    tested = [row["episode"] for row in read_metrics(tmp_path) if "evaluate/mean" in row]
+    assert tested == [6, 8]
 
 
 def test_the_command_line(armillary: Callable[..., Any], folder: Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -14,8 +14,8 @@ from armillary.cli.stdout import own_stdout
 from armillary.config import (
     Backend,
     Config,
-    ModelConfig,
     PlannerConfig,
+    changed,
     preset,
 )
 from armillary.errors import UsageError
@@ -33,6 +33,10 @@ class Arguments:
     """The agent: small or paper."""
     task: str | None = None
     """The task. Default: the preset's."""
+    dynamics: Literal["rssm", "ssm", "rnn", "drnn"] | None = None
+    """The transition model. Default: the preset's."""
+    overshooting: int | None = None
+    """D of latent overshooting (PlaNet, Eq. 7). Default: the preset's, 1."""
     simulators: tuple[str, ...] = ()
     """Tasks (`all`: PlaNet's six): measure nothing but planning with their true simulators."""
     repeats: int = 5
@@ -107,11 +111,16 @@ def _config(arguments: Arguments) -> Config:
     config = dataclasses.replace(
         config, task=arguments.task or config.task, environment=environment
     )
+    given = {
+        "model.dynamics": arguments.dynamics,
+        "objective.overshooting": arguments.overshooting,
+    }
+    config = changed(config, {name: value for name, value in given.items() if value is not None})
     if not arguments.quick:
         return config
     return dataclasses.replace(
         config,
-        model=ModelConfig(stochastic=4, deterministic=8, hidden=8, depth=2),
+        model=dataclasses.replace(config.model, stochastic=4, deterministic=8, hidden=8, depth=2),
         planner=PlannerConfig(horizon=3, iterations=2, candidates=10, elites=2),
         training=dataclasses.replace(
             config.training, batch_size=2, chunk_length=config.objective.image_steps or 4

@@ -75,8 +75,8 @@ class Looks:
     run: Path | None = None
     """Folder to write into. Default: the first one of `--runs`, or figure 4's, runs/study-SCALE."""
     task: str | None = None
-    """The task to look at: of figure 4's runs, or one that runs of several tasks have learned.
-    Default: the first."""
+    """The task to look at: of figure 4's runs (default: cheetah-run), or one that runs of several
+    tasks have learned (default: the first)."""
     episodes: int = 10
     """Held-out episodes that the models are judged by, played by the first run's agent with action
     noise. In figure 11 small networks are fitted on these, and judged on half as many more."""
@@ -203,9 +203,15 @@ def _looks(name: str, arguments: Looks) -> int:
         if not runs:
             comparison = comparisons.COMPARISONS["figure4"]
             scale = comparisons.scale(arguments.scale, comparison)
-            task = arguments.task or scale.tasks[0]
+            paper = "cheetah-run"  # of Figure 10
+            first = paper if paper in scale.tasks else scale.tasks[0]
+            task = arguments.task or first
             scale = scale.changed((task,), 1, None)
             members = comparisons.members(comparison, scale, folder)
+            if arguments.labels is not None and len(arguments.labels) != len(members):
+                raise UsageError(
+                    f"{len(arguments.labels)} labels are given for figure 4's {len(members)} runs"
+                )
             missing = [member for member in members if member.results is None]
             if missing:
                 _say(comparisons.cost(members, missing, 1))

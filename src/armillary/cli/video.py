@@ -65,7 +65,7 @@ def run(argv: list[str]) -> int:
         envs.close()
     if arguments.predict:
         picture = path.with_suffix(".png")
-        write_prediction(player, episode, path, picture)
+        write_prediction(player, episode, path, picture, task)
         print(f"{path} and {picture}: truth, model and difference, predicted from five frames")
     else:
         write_video(path, episode.image, fps=frames_per_second(config, task))

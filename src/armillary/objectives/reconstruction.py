@@ -89,18 +89,21 @@ def reconstruction_loss(
         predicted = predictions.distribution
         loss = -_bound(config, log_likelihood, posterior, priors, predicted)
         weights = prediction_weights(distances, time, fixed)
+        scored = slice(-1, None) if fixed else slice(None)
+        scored_predictions = jax.tree.map(lambda x: x[scored], predictions)
+        weights = weights[scored]
         if distances > 1:
             nats = multi_step_divergences(
                 posterior, predicted, config.free_nats, config.free_nats_per
             )
             metrics["loss/overshooting"] = nats[-1] if fixed else jnp.mean(nats[1:])
         if reward_scale:
-            term = predicted_reward_loss(model, predictions, rewards, weights)
+            term = predicted_reward_loss(model, scored_predictions, rewards, weights)
             metrics["loss/overshooting_reward"] = term
             loss += reward_scale * term
         if image_scale:
             term = predicted_image_loss(
-                model, predictions, images, weights, config.image_steps, offset_key
+                model, scored_predictions, images, weights, config.image_steps, offset_key
             )
             metrics["loss/overshooting_image"] = term
             loss += image_scale * term

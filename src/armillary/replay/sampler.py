@@ -38,13 +38,17 @@ class ChunkSampler:
         store: the episodes.
         batch_size: B.
         chunk_length: L.
+        tasks: of how many tasks the episodes are, in turn. Each task is equally likely, and of it
+            each chunk.
 
     Attributes:
         episodes: only episodes with a lower index are drawn from; None: all. A resumed run sees
             what it saw before, although later episodes are already in the store.
     """
 
-    def __init__(self, store: EpisodeStore, batch_size: int, chunk_length: int) -> None:
+    def __init__(
+        self, store: EpisodeStore, batch_size: int, chunk_length: int, tasks: int = 1
+    ) -> None:
         if batch_size < 1 or chunk_length < 1:
             raise UsageError(
                 f"batch_size is {batch_size} and chunk_length {chunk_length}, but both must be at "
@@ -53,6 +57,7 @@ class ChunkSampler:
         self.store = store
         self.batch_size = batch_size
         self.chunk_length = chunk_length
+        self.tasks = tasks
         self.episodes: int | None = None
         self._warned = False
 
@@ -88,10 +93,27 @@ class ChunkSampler:
                 len(chunks),
                 self.chunk_length,
             )
-        number = generator.integers(ends[-1], size=self.batch_size)
+        indices = np.fromiter(lengths, np.int64, len(lengths))
+        if self.tasks > 1:
+            number = self._of_each_task(generator, indices, chunks)
+        else:
+            number = generator.integers(ends[-1], size=self.batch_size)
         place = np.searchsorted(ends, number, side="right")
-        indices = np.fromiter(lengths, np.int64, len(lengths))[place]
-        return np.stack([indices, number - (ends - chunks)[place]], axis=1)
+        return np.stack([indices[place], number - (ends - chunks)[place]], axis=1)
+
+    def _of_each_task(
+        self,
+        generator: np.random.Generator,
+        indices: Int64[np.ndarray, " episodes"],
+        chunks: Int64[np.ndarray, " episodes"],
+    ) -> Int64[np.ndarray, " batch"]:
+        """Returns the numbers of chunks, counted over all episodes: first a task, then a chunk."""
+        owner = np.repeat(indices % self.tasks, chunks)  # the task of each chunk
+        order = np.argsort(owner, kind="stable")
+        counts = np.bincount(owner, minlength=self.tasks)
+        task = generator.choice(np.flatnonzero(counts), size=self.batch_size)
+        first = np.cumsum(counts) - counts
+        return order[first[task] + generator.integers(counts[task])]
 
     def read(self, chunks: Int64[np.ndarray, "batch 2"]) -> Batch:
         """Reads the chunks whose (episode index, first row) are given.

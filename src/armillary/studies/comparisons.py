@@ -222,13 +222,19 @@ def members(comparison: Comparison, scale: Scale, folder: Path) -> list[Member]:
     """Returns the runs of a study: of every variant, task and seed.
 
     Raises:
-        UsageError: in a run's folder there is a run of another configuration.
+        UsageError: in a run's folder there is a run of another configuration, or a longer one.
         RunError: or a damaged one.
     """
     found = list(_members(comparison, scale, folder))
     for member in found:
-        if Run(member.folder).exists:
-            Run(member.folder).check_same(member.config)
+        run = Run(member.folder)
+        if run.exists:
+            run.check_same(member.config)
+            if run.config.episodes > member.config.episodes:
+                raise UsageError(
+                    f"{str(run.folder)!r} is a run of {run.config.episodes} episodes, more than "
+                    f"the {member.config.episodes} asked for: give another --run, or as many"
+                )
     return found
 
 
@@ -256,7 +262,7 @@ def cost(members: Sequence[Member], missing: Sequence[Member], workers: int) -> 
         pace, how = _seconds_per_update(missing[0].config), "by one update and one plan, timed here"
     return (
         f"{len(missing)} of {len(members)} runs are missing: {episodes:,} episodes and {updates:,} "
-        f"updates; about {duration(pace * updates / workers)} ({how})"
+        f"updates; about {duration(pace * updates / min(workers, len(missing)))} ({how})"
     )
 
 
@@ -266,7 +272,7 @@ def _updates(config: Config) -> int:
 
 
 def _seconds_per_update(config: Config) -> float:
-    """Returns the time of an update, with its part of the plans and images between updates."""
+    """Returns the time of an update, with its part of the plans between updates."""
     import jax
 
     from armillary import seeding

@@ -162,7 +162,7 @@ def as_dict(found: dict[str, Diagnosis]) -> dict[str, Any]:
 def draw_curves(found: dict[str, Diagnosis], path: Path, stretch: int = 0) -> Path:
     """Draws each quantity of one held-out stretch: the truth, what is told, the training mean.
 
-    The line is where the model's eyes close.
+    The shaded part is what the model sees.
     """
     from matplotlib.figure import Figure
 

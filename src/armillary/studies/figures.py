@@ -29,6 +29,8 @@ PAPER: dict[str, dict[str, float]] = {
 """The paper's Table 1: mean final performance over 5 seeds and 10 trajectories (A3C and D4PG after
 100,000 episodes, PlaNet after 1,000)."""
 
+ALL_TASKS = "all tasks"
+"""The name of the scores of several tasks together (Figure 6)."""
 _OFF_SCALE = 3.0
 """A reference line is drawn up to so many times the height of the curves."""
 
@@ -77,8 +79,10 @@ def _panel(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks:
         else:
             middle, low, high = (curve.percentile(percent) for percent in (50, *BAND))
         style = {"color": f"C{number}"}
+        seeds = len({m.config.seed for m in mine if _curve([m], tasks).episodes})
+        label = f"{variant.label}, {seeds} seed{'s' if seeds > 1 else ''}"
         axis.plot(
-            curve.episodes, middle, marker="o", markersize=3, linewidth=2, label=variant.label,
+            curve.episodes, middle, marker="o", markersize=3, linewidth=2, label=label,
             **style,  # type: ignore[arg-type]
         )  # fmt: skip
         axis.fill_between(curve.episodes, low, high, alpha=0.18, linewidth=0, **style)  # type: ignore[arg-type]
@@ -142,7 +146,7 @@ def statistics(comparison: Comparison, members: Sequence[Member]) -> dict[str, A
     For each: `seeds`; `scores`, the noise-free test episodes of each seed; over all of them
     together `mean`, `std`, `median`, `percentile_5`, `percentile_95` and `interquartile_mean`; and
     `interval`, the 95% bootstrap interval (percentile method, 9,999 resamples) of the mean over
-    seeds of a seed's mean score, null with fewer than two seeds.
+    seeds of a seed's mean score, null with fewer than two seeds. Figure 6 has `all tasks`, too.
     """
     tasks = list(dict.fromkeys(task for member in members for task in member.config.tasks))
     table: dict[str, Any] = {}
@@ -153,7 +157,20 @@ def statistics(comparison: Comparison, members: Sequence[Member]) -> dict[str, A
             scores = [finals for member in mine if (finals := _finals(member, [task]))]
             if scores:
                 table[task][variant.label] = summarize(scores)
-    return {"title": comparison.title, "tasks": table, "paper": {t: PAPER.get(t) for t in tasks}}
+    if comparison.over_tasks and len(tasks) > 1:
+        together: dict[str, Any] = {}
+        for variant in comparison.variants:
+            by_seed: dict[int, list[float]] = {}
+            for member in members:
+                if member.variant == variant:
+                    by_seed.setdefault(member.config.seed, []).extend(_finals(member, tasks))
+            scores = [finals for finals in by_seed.values() if finals]
+            if scores:
+                together[variant.label] = summarize(scores)
+        table[ALL_TASKS] = together
+    whole = all(member.config.environment.time_limit is None for member in members)
+    paper = {task: PAPER.get(task) if whole else None for task in table}
+    return {"title": comparison.title, "tasks": table, "paper": paper}
 
 
 def summarize(scores: Sequence[Sequence[float]]) -> dict[str, Any]:

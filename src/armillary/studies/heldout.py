@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from armillary import seeding
 from armillary.config import to_dict
 from armillary.envs.catalogue import action_repeat
 from armillary.errors import UsageError
-from armillary.files import write_atomically
+from armillary.files import Locked, lock, write_atomically
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.bar import Bar
 from armillary.studies.states import (
@@ -32,10 +33,11 @@ from armillary.studies.states import (
 )
 from armillary.training.player import Player, load
 from armillary.training.rollout import rollout
+from armillary.training.run import InUse
 from armillary.training.signals import stop_request
 
 HELD_OUT = "held-out"
-"""Folder in a run's, in which action-noise episodes that it was not trained on may lie."""
+"""Folder for episodes that no run was trained on."""
 
 
 def load_models(
@@ -122,6 +124,7 @@ def record(
     Raises:
         UsageError: a state is needed, and there is none.
         EnvironmentFailure: the environment failed, or its state changed its shape.
+        InUse: another process is playing them.
         Stopped: by a signal; finished episodes are kept.
     """
     task = player.task(task)
@@ -146,7 +149,7 @@ def record(
         recorder = Recorder(player.make_env(task), state, needs_state, task)
         envs = SyncVectorEnv([lambda: recorder], autoreset_mode=AutoresetMode.DISABLED)
         try:
-            with stop_request() as stop, Bar(len(missing)) as bar:
+            with _alone(folder), stop_request() as stop, Bar(len(missing)) as bar:
                 for done, index in enumerate(missing):
                     (episode,) = rollout(
                         envs,
@@ -166,6 +169,18 @@ def record(
     if needs_state and not all(recording.state for recording in found):
         raise UsageError(no_state(task))
     return found
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    try:
+        with lock(folder / ".lock"):
+            yield
+    except Locked as error:
+        raise InUse(
+            f"another process is playing the held-out episodes in {str(folder)!r}: run the same "
+            "command again when it is done, they are then shared"
+        ) from error
 
 
 def training_of(player: Player) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def write_report(folder: str | Path) -> dict[str, Path]:
         write_video(files[f"agent{end}"], episode.image, fps=frames_per_second(run.config, task))
         if episode.steps >= CONTEXT:
             picture, video = (run.folder / f"prediction{end}.{kind}" for kind in ("png", "mp4"))
-            write_prediction(player, episode, video, picture)
+            write_prediction(player, episode, video, picture, task)
             files |= {f"prediction{end}": picture, f"prediction{end}_video": video}
     return files
 
@@ -52,13 +52,16 @@ def _plain(task: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in task)
 
 
-def write_prediction(player: Player, episode: Episode, video: Path, picture: Path) -> None:
+def write_prediction(
+    player: Player, episode: Episode, video: Path, picture: Path, task: str | None = None
+) -> None:
     """Writes open-loop predictions beside the truth, as a video and as a strip of frames.
 
-    The prediction starts in the middle of the episode, or as late as its length allows.
+    The prediction starts in the middle of the episode (of `task`; None: of the only one), or as
+    late as its length allows.
     """
     start = max(0, min(episode.steps // 2, episode.steps + 1 - LENGTH))
     true, predicted = open_loop(player, episode, start=start)
     strip(true, predicted, picture, context=CONTEXT)
-    fps = frames_per_second(player.config) / 2
+    fps = frames_per_second(player.config, task) / 2
     write_video(video, side_by_side(true, predicted), fps=fps)

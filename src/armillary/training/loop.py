@@ -113,7 +113,10 @@ class Trainer:
         run.open(config)  # all that can be wrong with the request has been seen by now
         self.store = EpisodeStore(run.episodes)
         self.sampler = ChunkSampler(
-            self.store, config.training.batch_size, config.training.chunk_length
+            self.store,
+            config.training.batch_size,
+            config.training.chunk_length,
+            tasks=len(self.tasks),
         )
         self.logger = Logger(
             run.folder, self.counters.position, wandb=config.wandb, config=to_dict(config)
@@ -147,7 +150,7 @@ class Trainer:
                 return
             fitted = self.rounds - config.collection.seed_episodes
             due = fitted > 0 and fitted % config.evaluation.every == 0
-            if due and counters.evaluated != counters.episodes:
+            if due and counters.evaluated // len(self.tasks) != self.rounds:
                 self._evaluate()
             self._collect(seed_episode=False)
             while counters.episodes % len(self.tasks):
@@ -248,20 +251,22 @@ class Trainer:
             self.progress.message(f"test score after {self.rounds} episodes{which}: {of_task}")
 
     def _finish(self) -> dict[str, Any]:
-        """Tests the trained agent and random actions, and writes `results.json`, once."""
+        """Tests the trained agent and random actions, and at last writes `results.json`, once."""
         counters, results = self.counters, self._earlier_results()
         if results is None:
             self._save()
             episodes = self.config.evaluation.final_episodes
             agent = self.tester.agent(self.state, counters.simulator_steps, episodes, "final")
             random = self.tester.random(episodes, "final")
+            agent_scores = {task: scores.as_dict() for task, scores in agent.items()}
+            random_scores = {task: scores.as_dict() for task, scores in random.items()}
             results = {
                 "task": self.config.task,
                 "seed": self.config.seed,
                 "agent": together(agent).as_dict(),
                 "random": together(random).as_dict(),
                 "tasks": {
-                    task: {"agent": agent[task].as_dict(), "random": random[task].as_dict()}
+                    task: {"agent": agent_scores[task], "random": random_scores[task]}
                     for task in self.tasks
                 },
                 "episodes": self.rounds,
@@ -269,20 +274,17 @@ class Trainer:
                 "updates": counters.updates,
                 "seconds": self._elapsed(),
             }
+            if counters.evaluated != counters.episodes:
+                self._log(
+                    scalars("evaluate", agent_scores, self.config)
+                    | scalars("random", random_scores, self.config)
+                    | self._mean_losses()  # of the last updates
+                )
+                counters.losses = {}
+                counters.evaluated = counters.episodes
+                self._save()
             text = json.dumps(results, indent=2).encode()
             write_atomically(self.run.results, lambda file: file.write(text))
-        if counters.evaluated != counters.episodes:
-            tasks = results["tasks"]
-            agent_scores, random_scores = (
-                {task: tasks[task][who] for task in tasks} for who in ("agent", "random")
-            )
-            self._log(
-                scalars("evaluate", agent_scores, self.config)
-                | scalars("random", random_scores, self.config)
-                | self._mean_losses()  # of the last updates
-            )
-            counters.evaluated = counters.episodes
-            self._save()
         return results
 
     def _earlier_results(self) -> dict[str, Any] | None:

@@ -38,6 +38,7 @@ class Player:
         self.agent = agent
         self.state = state
         self.counters = counters
+        self._used: Float32[np.ndarray, " action"] | None = None
         self.reset()
 
     def reset(self, seed: int = 0, action_space: gym.spaces.Box | None = None) -> None:
@@ -47,9 +48,19 @@ class Player:
             seed: of everything random while acting; the same seed and observations give the same
                 actions.
             action_space: of the environment, for an agent of several tasks: entries of an action
-                whose bounds are 0 there are not planned. None: all are.
+                whose bounds are 0 there are not planned. None: that of the last `make_env`; before
+                there is one, all entries are.
+
+        Raises:
+            UsageError: the actions of that space have another number of entries.
         """
-        self._used = None if action_space is None else used_actions(action_space)
+        if action_space is not None:
+            if action_space.shape != (self.agent.action_size,):
+                raise UsageError(
+                    f"the actions of {action_space} are not the {self.agent.action_size} entries "
+                    "that this agent gives: make the environment with its `make_env()`"
+                )
+            self._used = used_actions(action_space)
         self._belief: Any = None
         self._key = seeding.key(seed, "play")
         self._step = 0
@@ -97,10 +108,14 @@ class Player:
     def make_env(self, task: str | None = None) -> gym.Env:
         """Returns an environment of the task, as the agent saw it in training.
 
+        Call it before an episode: the agent of several tasks plans for the last one made.
+
         Args:
             task: one of those that the agent learned; None: the first.
         """
-        return make(self.task(task), self.config.environment)
+        env = make(self.task(task), self.config.environment)
+        self._used = used_actions(env.action_space)
+        return env
 
     def task(self, name: str | None = None) -> str:
         """Returns the task of that name, or the first one that the agent learned.
