@@ -20,8 +20,8 @@ install_import_hook(
 TESTS = Path(__file__).parent
 
 # Equal programs are compiled once, also in the processes that tests start.
-_compiled = tempfile.TemporaryDirectory(prefix="armillary-tests-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+_compiled = tempfile.TemporaryDirectory(prefix="armillary-tests-")  # unless one is given, to keep
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 

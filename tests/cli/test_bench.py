@@ -76,6 +76,15 @@ def test_episode_cost():
     assert cost["run_hours"] == pytest.approx(1000 * cost["seconds"] / 3600)
 
 
+def test_another_model_and_overshooting_are_what_is_measured():
+    arguments = command.Arguments(dynamics="drnn", overshooting=3, quick=True)
+    config = command._config(arguments)
+    assert (config.model.dynamics, config.objective.overshooting) == ("drnn", 3)
+    assert config.model.hidden == 8
+    plain = command._config(command.Arguments(quick=True))
+    assert flop.update_flop(config, 2) > flop.update_flop(plain, 2)
+
+
 def test_timing():
     timing = Timing((0.4, 0.1, 0.2), flop=10**9)
     numbers = timing.as_dict(matrix_rate=20e9)

@@ -9,10 +9,11 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from armillary.config import Config, changed
 from armillary.errors import UsageError
-from armillary.studies import comparisons, figures
+from armillary.studies import comparisons, figures, runs
 from armillary.studies.comparisons import COMPARISONS, Comparison, Scale, Variant
 from armillary.studies.simulator import Record, Trial
 from armillary.training.run import InUse, Run
@@ -22,7 +23,7 @@ SCALE = Scale(replace(TINY, episodes=3), ("toys:short", "toys:slider"), seeds=2)
 PAIR = Comparison("A pair", (Variant("one"), Variant("two", {"model.dynamics": "ssm"})))
 
 
-def _finish(member: comparisons.Member, score: Callable[[str, int], float]) -> None:
+def _finish(member: runs.Member, score: Callable[[str, int], float]) -> None:
     """Writes what a finished run leaves: two evaluations of three episodes on each task."""
     member.folder.mkdir(parents=True)
     Run(member.folder).open(member.config)
@@ -42,7 +43,7 @@ def _finish(member: comparisons.Member, score: Callable[[str, int], float]) -> N
 
 
 def test_a_study_is_every_variant_task_and_seed(tmp_path: Path) -> None:
-    found = comparisons.members(PAIR, SCALE, tmp_path)
+    found = runs.members(PAIR, SCALE, tmp_path)
     assert len(found) == 8
     assert len({member.folder for member in found}) == 8
     keys = {(m.variant.label, m.config.task, m.config.seed) for m in found}
@@ -55,7 +56,7 @@ def test_a_study_is_every_variant_task_and_seed(tmp_path: Path) -> None:
 
 
 def test_one_agent_for_all_is_one_run_for_each_seed(tmp_path: Path) -> None:
-    found = comparisons.members(COMPARISONS["figure6"], SCALE, tmp_path)
+    found = runs.members(COMPARISONS["figure6"], SCALE, tmp_path)
     together = [member for member in found if member.variant.together]
     assert len(found) == 6
     assert [member.config.tasks for member in together] == [SCALE.tasks] * 2
@@ -63,7 +64,7 @@ def test_one_agent_for_all_is_one_run_for_each_seed(tmp_path: Path) -> None:
 
 def test_studies_share_their_runs(tmp_path: Path) -> None:
     folders = {
-        name: {m.folder: m.config for m in comparisons.members(one, SCALE, tmp_path)}
+        name: {m.folder: m.config for m in runs.members(one, SCALE, tmp_path)}
         for name, one in COMPARISONS.items()
     }
     for one in folders.values():
@@ -82,15 +83,13 @@ def test_the_papers_comparisons(tmp_path: Path) -> None:
     assert scale.base.episodes == 1000
     assert scale.base.evaluation.episodes == 10
     by_label = {
-        m.variant.label: m.config
-        for m in comparisons.members(COMPARISONS["figure5"], scale, tmp_path)
+        m.variant.label: m.config for m in runs.members(COMPARISONS["figure5"], scale, tmp_path)
     }
     shooting = by_label["random shooting"].planner
     assert (shooting.iterations, shooting.elites, shooting.candidates) == (1, 1, 1000)
     assert by_label["random collection"].collection.policy == "random"
     by_label = {
-        m.variant.label: m.config
-        for m in comparisons.members(COMPARISONS["figure8"], scale, tmp_path)
+        m.variant.label: m.config for m in runs.members(COMPARISONS["figure8"], scale, tmp_path)
     }
     assert {(c.model.dynamics, c.objective.overshooting) for c in by_label.values()} == {
         ("rssm", 1), ("rssm", 12), ("drnn", 1), ("drnn", 12)
@@ -102,25 +101,27 @@ def test_the_papers_comparisons(tmp_path: Path) -> None:
 def test_every_scale_makes_valid_configurations(name: str, tmp_path: Path) -> None:
     for scale in comparisons.SCALES:
         found = comparisons.scale(scale, COMPARISONS[name])
-        assert comparisons.members(COMPARISONS[name], found, tmp_path)
+        assert runs.members(COMPARISONS[name], found, tmp_path)
 
 
 def test_a_run_that_has_ended_is_not_missing(tmp_path: Path) -> None:
-    found = comparisons.members(PAIR, SCALE, tmp_path)
+    found = runs.members(PAIR, SCALE, tmp_path)
     _finish(found[0], lambda task, i: 1.0)
     assert found[0].results is not None
     assert found[1].results is None
-    longer = comparisons.members(PAIR, SCALE.changed(None, None, 9), tmp_path)
+    longer = runs.members(PAIR, SCALE.changed(None, None, 9), tmp_path)
     assert longer[0].results is None
 
 
 def test_a_finished_run_of_other_settings_is_no_run_of_the_study(tmp_path: Path) -> None:
     """Else a study begun with an earlier version would be mixed with its runs."""
-    found = comparisons.members(PAIR, SCALE, tmp_path)
+    found = runs.members(PAIR, SCALE, tmp_path)
     _finish(found[0], lambda task, i: 1.0)
     base = changed(SCALE.base, {"planner.horizon": 5})
     with pytest.raises(UsageError, match=r"planner\.horizon: 4 there, 5 asked for"):
-        comparisons.members(PAIR, replace(SCALE, base=base), tmp_path)
+        runs.members(PAIR, replace(SCALE, base=base), tmp_path)
+    with pytest.raises(UsageError, match="a run of 3 episodes, more than the 2 asked for"):
+        runs.members(PAIR, SCALE.changed(None, None, 2), tmp_path)
 
 
 @pytest.mark.parametrize("task", ["toys:short,toys:slider", "planet"])
@@ -138,9 +139,9 @@ def test_a_run_is_no_place_to_look_from(armillary: Callable[..., Any], tmp_path:
 
 
 def test_the_cost_counts_what_is_missing(tmp_path: Path) -> None:
-    found = comparisons.members(PAIR, SCALE, tmp_path)
+    found = runs.members(PAIR, SCALE, tmp_path)
     _finish(found[0], lambda task, i: 1.0)  # 10 s for 2 rounds of 6 updates
-    text = comparisons.cost(found, found[1:], workers=2)
+    text = runs.cost(found, found[1:], workers=2)
     assert "7 of 8 runs are missing: 21 episodes and 84 updates" in text
     assert "about 35 s (by the runs that have ended)" in text
 
@@ -158,13 +159,13 @@ def test_what_is_missing_is_trained_and_nothing_twice(
         _finish(member, lambda task, i: 1.0)
 
     monkeypatch.setattr("armillary.training.loop.train", train)
-    found = comparisons.members(PAIR, SCALE, tmp_path)
+    found = runs.members(PAIR, SCALE, tmp_path)
     _finish(found[1], lambda task, i: 1.0)
     with pytest.raises(InUse, match="1 runs are being trained by another process"):
-        comparisons.run(found)
+        runs.run(found)
     assert trained == [m.folder for m in found if m is not found[1]]
     trained.append(tmp_path)  # so that the next is not the third
-    comparisons.run([m for m in found if m.results is None])
+    runs.run([m for m in found if m.results is None])
     assert all(member.results for member in found)
 
 
@@ -173,8 +174,8 @@ def test_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Two workers, two real runs, and each is trained once."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     scale = Scale(replace(TINY, episodes=2), ("toys:short",), seeds=2)
-    found = comparisons.members(Comparison("One", (Variant("one"),)), scale, tmp_path)
-    comparisons.run(found, workers=2)
+    found = runs.members(Comparison("One", (Variant("one"),)), scale, tmp_path)
+    runs.run(found, workers=2)
     assert all(member.results for member in found)
     lines = [
         line for path in tmp_path.glob("worker-*.log") for line in path.read_text().split("\n")
@@ -185,7 +186,7 @@ def test_processes_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_statistics_are_those_of_the_scores(tmp_path: Path) -> None:
-    found = comparisons.members(PAIR, SCALE, tmp_path)
+    found = runs.members(PAIR, SCALE, tmp_path)
     for member in found:
         base = 100 * member.config.seed + (7 if member.variant.label == "two" else 0)
         _finish(member, lambda task, i, base=base: float(base + i))  # type: ignore[misc]
@@ -216,7 +217,7 @@ def test_one_seed_has_no_interval() -> None:
 
 
 def test_lines_are_medians_over_seeds_and_trajectories(tmp_path: Path) -> None:
-    found = comparisons.members(PAIR, SCALE, tmp_path)
+    found = runs.members(PAIR, SCALE, tmp_path)
     for member in found:
         _finish(member, lambda task, i, s=member.config.seed: float(10 * s + i))  # type: ignore[misc]
     mine = [m for m in found if m.variant.label == "one"]
@@ -228,7 +229,7 @@ def test_lines_are_medians_over_seeds_and_trajectories(tmp_path: Path) -> None:
 
 def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(tmp_path: Path) -> None:
     study = COMPARISONS["figure7"]
-    found = comparisons.members(study, SCALE, tmp_path)
+    found = runs.members(study, SCALE, tmp_path)
     for member in found:
         _finish(member, lambda task, i: 50.0 if task == "toys:short" else 20.0)
     for member in found:
@@ -238,6 +239,10 @@ def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(tmp_path: Path) -> 
             assert curve.scores[1] == [20.0] * 3
         else:
             assert curve.episodes == []
+    numbers = figures.statistics(COMPARISONS["figure6"], found)["tasks"]
+    of_all = numbers[figures.ALL_TASKS]["one agent for all tasks"]
+    assert (of_all["mean"], of_all["std"], of_all["seeds"]) == (35.0, 15.0, 2)
+    assert figures.ALL_TASKS not in figures.statistics(study, found)["tasks"]
     picture = figures.draw(study, found, tmp_path / "figure7.png")
     assert matplotlib.image.imread(picture).std() > 0.05
     mean = figures.draw(COMPARISONS["figure6"], found, tmp_path / "figure6.png")
@@ -245,17 +250,39 @@ def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(tmp_path: Path) -> 
 
 
 def test_a_study_that_is_half_done_is_drawn_as_it_is(tmp_path: Path) -> None:
-    found = comparisons.members(PAIR, SCALE, tmp_path)
+    found = runs.members(PAIR, SCALE, tmp_path)
     _finish(found[0], lambda task, i: 5.0)
     files = figures.write(PAIR, found, tmp_path, "pair")
     assert all(file.exists() for file in files)
     assert figures.statistics(PAIR, found)["tasks"]["toys:slider"] == {}
 
 
+@pytest.mark.parametrize(
+    ("score", "drawn"), [(60.0, []), (150.0, ["A3C"]), (600.0, ["A3C", "D4PG", "PlaNet"])]
+)
+def test_the_papers_scores_do_not_press_the_curves_together(
+    tmp_path: Path, score: float, drawn: list[str]
+) -> None:
+    found = runs.members(PAIR, Scale(SCALE.base, ("cheetah-run",), seeds=2), tmp_path)
+    for member in found:
+        _finish(member, lambda task, i: score)
+    axis = Figure().subplots()
+    figures._panel(axis, PAIR, found, ["cheetah-run"])
+    dotted = [line for line in axis.get_lines() if "paper" in str(line.get_label())]
+    assert len(dotted) == 3
+    assert [str(d.get_label()).split()[0] for d in dotted if len(d.get_xdata())] == drawn  # type: ignore[arg-type]
+    top = axis.get_ylim()[1]
+    for line, value in zip(dotted, (214, 524, 662), strict=True):
+        assert ("above this scale" in str(line.get_label())) == (value > top)
+    assert score > 0.3 * top
+    labels = [str(line.get_label()) for line in axis.get_lines()]
+    assert labels[:2] == ["one, 2 seeds", "two, 2 seeds"]
+
+
 def test_table_1_has_the_papers_rows_and_ours(tmp_path: Path) -> None:
     scale = Scale(TINY, ("cheetah-run", "walker-walk"), seeds=1)
     study = COMPARISONS["table1"]
-    found = comparisons.members(study, scale, tmp_path)
+    found = runs.members(study, scale, tmp_path)
     for member in found:
         _finish(member, lambda task, i: 600.0 + i)
     for index, (score, finished) in enumerate(((700.0, True), (720.0, True), (9.0, False))):

@@ -15,12 +15,14 @@ import known
 from armillary.dynamics.base import Dynamics
 from armillary.envs.suite import ControlSuite
 from armillary.errors import UsageError
+from armillary.files import lock
 from armillary.studies import figure11
 from armillary.studies.diagnostics import Diagnosis, cut, diagnose, latent_features
 from armillary.studies.heldout import record
 from armillary.studies.probes import ProbeConfig, fit
 from armillary.studies.states import Recording, joint_state
 from armillary.training.player import Player, load
+from armillary.training.run import InUse
 
 QUICK = ProbeConfig(hidden=32, steps=1500)
 TRAIN, TEST = known.recordings(8, 100, seed=1), known.recordings(4, 99, seed=2)
@@ -138,6 +140,14 @@ def test_a_probe_learns_a_curve_in_its_own_units_and_leaves_noise_alone() -> Non
     np.testing.assert_allclose(told[:, 2], 7, atol=1e-4)
 
 
+def test_one_odd_episode_at_the_end_does_not_stop_a_probe() -> None:
+    """Rows to judge by come from everywhere: here the last fifth says the opposite of the rest."""
+    features = np.random.default_rng(0).normal(size=(1000, 1))
+    targets = np.where(np.arange(1000)[:, None] < 800, features, -features)
+    told = np.asarray(fit(features, targets, jax.random.key(0), QUICK)(features[:800]))
+    assert ((told - targets[:800]) ** 2).mean() < 0.5 * targets[:800].var()
+
+
 def test_too_little_to_learn_from() -> None:
     model = known.Known(known.Exact())
     for train, test in ((TRAIN, []), ([], TEST)):
@@ -249,6 +259,15 @@ def test_episodes_are_played_once_and_differ_by_seed(trained: Path, tmp_path: Pa
 
 def position(env: gym.Env) -> dict[str, np.ndarray]:
     return {"position/x": env.unwrapped.position[0], "velocity/y": env.unwrapped.position[1]}
+
+
+def test_two_figures_do_not_play_the_same_episodes_at_once(trained: Path, tmp_path: Path) -> None:
+    record(load(trained), tmp_path, 1)
+    (folder,) = tmp_path.iterdir()
+    with lock(folder / ".lock"):
+        record(load(trained), tmp_path, 1)  # it is there already
+        with pytest.raises(InUse, match="another process is playing the held-out episodes"):
+            record(load(trained), tmp_path, 2)
 
 
 def test_a_run_is_looked_into(trained: Path, tmp_path: Path) -> None:

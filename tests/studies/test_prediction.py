@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import known
 from armillary.config import Config
@@ -171,6 +172,14 @@ def test_the_picture_shows_truth_above_each_model_for_each_episode(tmp_path: Pat
     assert len({round(row) for row in order}) == 6
     across = [blocks[50, t, 0][1] for t in steps]
     assert across == sorted(across)
+
+
+@pytest.mark.parametrize(("models", "bands"), [(3, 3), (4, 0)])
+def test_bands_are_drawn_where_they_do_not_hide_each_other(models: int, bands: int) -> None:
+    colours = {"truth": 50, **{f"model {i}": 60 + 20 * i for i in range(models)}}
+    axis = Figure().subplots()
+    figure10._curves(axis, coloured(colours), "mse")
+    assert len(axis.collections) == bands
 
 
 def test_the_video_shows_time_and_when_the_model_stops_seeing() -> None:

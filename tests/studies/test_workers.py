@@ -43,6 +43,11 @@ def _die(number: int, check: Callable[[], None]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _leave(number: int, check: Callable[[], None]) -> None:
+    """As a process does that cannot import the script that started it."""
+    os._exit(1)
+
+
 def _endless(folder: Path, number: int, check: Callable[[], None]) -> None:
     (folder / f"{os.getpid()}.alive").touch()
     while True:
@@ -66,7 +71,8 @@ def test_the_work_is_divided(tmp_path: Path) -> None:
     [
         (_refuse, 2, "^this cannot be$"),
         (_fail, 1, "^ValueError: broken$"),
-        (_die, 1, "exit code -9.*run the same command again"),
+        (_die, 1, "exit code -9 .*want of memory.*run the same command again"),
+        (_leave, 1, "exit code 1 .*__main__.*run the same command again"),
     ],
 )
 def test_a_failure_is_told(work: Callable[..., None], code: int, words: str) -> None:

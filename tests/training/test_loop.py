@@ -11,6 +11,7 @@ import pytest
 from armillary.config import Config, preset
 from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
 from armillary.replay.episodes import EpisodeStore
+from armillary.studies.plots import read_metrics
 from armillary.training import loop
 from armillary.training.loop import train
 from armillary.training.player import load
@@ -64,6 +65,16 @@ def test_an_episode_is_stored_as_it_was_played(trained: Path) -> None:
         image, reward, *_ = env.step(episode.action[t])
         np.testing.assert_array_equal(image, episode.image[t])
         assert reward == pytest.approx(episode.reward[t], rel=1e-6)
+
+
+def test_the_last_updates_are_logged_with_the_last_scores(trained: Path) -> None:
+    """Each update's losses are in one row: the means over those before it."""
+    rows = read_metrics(trained)
+    assert "evaluate/mean" in rows[-1]
+    logged = [row["updates"] for row in rows if "loss/total" in row]
+    rounds = TINY.episodes - TINY.collection.seed_episodes + 1
+    assert logged == [TINY.training.collect_interval * (i + 1) for i in range(rounds)]
+    assert rows[-1]["updates"] == logged[-1]
 
 
 def test_a_finished_run_trained_again_changes_nothing(trained: Path) -> None:

@@ -161,23 +161,24 @@ def _say(text: str) -> None:
 
 def _runs(name: str, arguments: Runs) -> int:
     from armillary.studies import comparisons, figures
+    from armillary.studies import runs as training
 
     comparison = comparisons.COMPARISONS[name]
     scale = comparisons.scale(arguments.scale, comparison)
     scale = scale.changed(arguments.tasks, arguments.seeds, arguments.episodes)
     folder = arguments.run or Path("runs") / f"study-{arguments.scale}"
-    members = comparisons.members(comparison, scale, folder)
+    members = training.members(comparison, scale, folder)
     with own_stdout() as out:
         if not arguments.draw_only:
             missing = [member for member in members if member.results is None]
             if missing:
                 if all(member.results is None for member in members):
                     _say("timing an update and a plan, to say what the study will cost")
-                _say(comparisons.cost(members, missing, arguments.workers))
+                _say(training.cost(members, missing, arguments.workers))
             if arguments.plan_only:
                 return 0
             if missing:
-                comparisons.run(missing, workers=arguments.workers, announce=_say)
+                training.run(missing, workers=arguments.workers, announce=_say)
         files = figures.write(comparison, members, folder, name)
         numbers = figures.statistics(comparison, members)
         if name == "table1":
@@ -190,6 +191,7 @@ def _runs(name: str, arguments: Runs) -> int:
 
 def _looks(name: str, arguments: Looks) -> int:
     from armillary.studies import comparisons, figure10, figure11
+    from armillary.studies import runs as training
     from armillary.training.run import Run
 
     runs = list(arguments.runs)
@@ -203,19 +205,17 @@ def _looks(name: str, arguments: Looks) -> int:
         if not runs:
             comparison = comparisons.COMPARISONS["figure4"]
             scale = comparisons.scale(arguments.scale, comparison)
-            paper = "cheetah-run"  # of Figure 10
-            first = paper if paper in scale.tasks else scale.tasks[0]
-            task = arguments.task or first
-            scale = scale.changed((task,), 1, None)
-            members = comparisons.members(comparison, scale, folder)
+            shown = "cheetah-run" if "cheetah-run" in scale.tasks else scale.tasks[0]
+            scale = scale.changed((arguments.task or shown,), 1, None)
+            members = training.members(comparison, scale, folder)
             if arguments.labels is not None and len(arguments.labels) != len(members):
                 raise UsageError(
                     f"{len(arguments.labels)} labels are given for figure 4's {len(members)} runs"
                 )
             missing = [member for member in members if member.results is None]
             if missing:
-                _say(comparisons.cost(members, missing, 1))
-                comparisons.run(missing, announce=_say)
+                _say(training.cost(members, missing, 1))
+                training.run(missing, announce=_say)
             runs = [member.folder for member in members]
         files = (
             figure10.run(

@@ -24,7 +24,8 @@ TaskLike = str | gymnasium.Env | Callable[[], gymnasium.Env]
 def make(task: TaskLike, config: EnvironmentConfig | None = None) -> gymnasium.Env:
     """Returns the environment that an agent sees.
 
-    Observations are `Box(0, 255, (size, size, 3), uint8)`, actions `Box(-1, 1, (n,), float32)`.
+    Observations are `Box(0, 255, (size, size, 3), uint8)`, actions `Box(-1, 1, (n,), float32)`;
+    with `config.action_size` the bounds of the entries that the environment has no use for are 0.
     Each action is repeated `config.action_repeat` times or until the episode ends, its rewards
     summed. `info["simulator_steps"]` counts the steps of the wrapped environment since the reset.
 

@@ -1,17 +1,9 @@
-"""The training runs that each figure of PlaNet compares, and how they are run.
-
-A study is a list of runs. Studies share their runs: PlaNet on cheetah run, seed 0, is the same run
-in Figures 4, 5, 8 and 9 and in Table 1, and is trained once.
-"""
+"""What each figure of PlaNet compares, and at which scales."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from armillary.config import (
@@ -28,9 +20,6 @@ from armillary.config import (
 )
 from armillary.envs.catalogue import PLANET
 from armillary.errors import UsageError
-from armillary.studies.bar import Bar, duration
-from armillary.studies.workers import share
-from armillary.training.run import InUse, Run
 
 
 @dataclass(frozen=True)
@@ -192,174 +181,3 @@ def scale(name: str, comparison: Comparison) -> Scale:
     if len(found.tasks) == 1 and any(variant.together for variant in comparison.variants):
         return replace(found, tasks=("cheetah-run", "cartpole-swingup", "reacher-easy"))
     return found
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run of a study.
-
-    Attributes:
-        variant: which line of the figure it belongs to.
-        config: its configuration.
-        folder: its run folder.
-    """
-
-    variant: Variant
-    config: Config
-    folder: Path
-
-    @property
-    def results(self) -> dict[str, Any] | None:
-        """What the run ended with; None if it has not ended."""
-        path = Run(self.folder).results
-        if not path.exists():
-            return None
-        results: dict[str, Any] = json.loads(path.read_text())
-        return results if results["episodes"] >= self.config.episodes else None
-
-
-def members(comparison: Comparison, scale: Scale, folder: Path) -> list[Member]:
-    """Returns the runs of a study: of every variant, task and seed.
-
-    Raises:
-        UsageError: in a run's folder there is a run of another configuration, or a longer one.
-        RunError: or a damaged one.
-    """
-    found = list(_members(comparison, scale, folder))
-    for member in found:
-        run = Run(member.folder)
-        if run.exists:
-            run.check_same(member.config)
-            if run.config.episodes > member.config.episodes:
-                raise UsageError(
-                    f"{str(run.folder)!r} is a run of {run.config.episodes} episodes, more than "
-                    f"the {member.config.episodes} asked for: give another --run, or as many"
-                )
-    return found
-
-
-def _members(comparison: Comparison, scale: Scale, folder: Path) -> Iterator[Member]:
-    for seed in range(scale.seeds):
-        for variant in comparison.variants:
-            for task in (",".join(scale.tasks),) if variant.together else scale.tasks:
-                config = changed(scale.base, {**variant.changes, "task": task, "seed": seed})
-                place = "all" if variant.together else task
-                yield Member(variant, config, folder / place / f"{variant.name}-seed{seed}")
-
-
-def cost(members: Sequence[Member], missing: Sequence[Member], workers: int) -> str:
-    """Returns what the missing runs will take, as far as it is known.
-
-    The time is estimated from the runs in the folder that have ended; before there is one, from an
-    update and a plan that are timed here.
-    """
-    episodes = sum(len(m.config.tasks) * m.config.episodes for m in missing)
-    updates = sum(_updates(member.config) for member in missing)
-    ended = [(m, m.results) for m in members if m.results is not None]
-    pace = sum(r["seconds"] for _, r in ended) / max(1, sum(_updates(m.config) for m, _ in ended))
-    how = "by the runs that have ended"
-    if not ended:
-        pace, how = _seconds_per_update(missing[0].config), "by one update and one plan, timed here"
-    return (
-        f"{len(missing)} of {len(members)} runs are missing: {episodes:,} episodes and {updates:,} "
-        f"updates; about {duration(pace * updates / min(workers, len(missing)))} ({how})"
-    )
-
-
-def _updates(config: Config) -> int:
-    rounds = config.episodes - config.collection.seed_episodes + 1
-    return rounds * config.training.collect_interval * len(config.tasks)
-
-
-def _seconds_per_update(config: Config) -> float:
-    """Returns the time of an update, with its part of the plans between updates."""
-    import jax
-
-    from armillary import seeding
-    from armillary.agents.registry import make_agent
-    from armillary.envs.build import common_action_size
-    from armillary.envs.catalogue import action_repeat
-    from armillary.machine.bench import time_plan, time_update
-
-    agent = make_agent(config, common_action_size(config.tasks, config.environment))
-    state = jax.jit(agent.init)(seeding.key(0, "bench"))
-    update, _ = time_update(agent, config, state, 1)
-    plan = time_plan(agent, config, state, 1)
-    repeat = config.environment.action_repeat or action_repeat(config.tasks[0])
-    plans = (config.environment.time_limit or 1000) / repeat
-    evaluation = 1 + config.evaluation.episodes / config.evaluation.every
-    return update.best + plan.best * plans * evaluation / config.training.collect_interval
-
-
-def run(
-    missing: list[Member],
-    *,
-    workers: int = 1,
-    announce: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Trains the runs that are missing, one after another or in several processes.
-
-    A run that another process is training is left to it. An interrupted run goes on where it was.
-
-    Args:
-        missing: the runs.
-        workers: processes; of the cores each gets its part. With one, the runs are trained in this
-            process and show their own progress.
-        announce: is told what begins.
-
-    Raises:
-        Stopped: by a signal; what was done is kept.
-        InUse: runs are being trained elsewhere, and all others are done.
-    """
-    workers = min(workers, len(missing))
-    if workers > 1:
-        total = sum(m.config.episodes * len(m.config.tasks) for m in missing)
-        with Bar(total, _collected(missing)) as bar:
-
-            def watch() -> None:
-                ended = sum(member.results is not None for member in missing)
-                bar.update(_collected(missing), f"{ended} of {len(missing)} runs")
-
-            logs = missing[0].folder.parents[1]
-            share(_work, (missing, workers, logs), workers, watch=watch, seconds=5.0)
-    else:
-        _train_each(missing, announce, lambda: None)
-    elsewhere = [member for member in missing if member.results is None]
-    if elsewhere:
-        raise InUse(
-            f"{len(elsewhere)} runs are being trained by another process, {elsewhere[0].folder} "
-            "for one: the same command draws the figure when they are done"
-        )
-
-
-def _collected(missing: Sequence[Member]) -> int:
-    """Returns how many episodes the runs have collected so far."""
-    rows = (member.folder / "metrics.jsonl" for member in missing)
-    return sum(path.read_bytes().count(b'"collect/return"') for path in rows if path.exists())
-
-
-def _work(
-    missing: list[Member], workers: int, logs: Path, number: int, check: Callable[[], None]
-) -> None:
-    """One process's share, on its part of the cores; it tells its progress to a file."""
-    if hasattr(os, "sched_setaffinity"):  # before JAX counts the cores
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[number % len(cores) :: workers])
-    logs.mkdir(parents=True, exist_ok=True)
-    with open(logs / f"worker-{number}.log", "a") as log, redirect_stderr(log):
-        _train_each(missing, lambda text: print(text, file=log, flush=True), check)
-
-
-def _train_each(
-    missing: list[Member], announce: Callable[[str], None], check: Callable[[], None]
-) -> None:
-    from armillary.training.loop import train
-
-    for number, member in enumerate(missing, 1):
-        if member.results is not None:  # by another process meanwhile
-            continue
-        announce(f"run {number} of {len(missing)}: {member.variant.label}, {member.folder}")
-        try:
-            train(member.config, member.folder, on_progress=lambda counters: check())
-        except InUse:
-            announce(f"{member.folder} is being trained by another process: left to it")

@@ -11,8 +11,16 @@ import numpy as np
 import scipy.stats
 
 from armillary.files import write_atomically
-from armillary.studies.comparisons import Comparison, Member
-from armillary.studies.plots import BAND, Curve, dress, evaluation_curve, read_metrics
+from armillary.studies.comparisons import Comparison
+from armillary.studies.plots import (
+    BAND,
+    Curve,
+    dress,
+    evaluation_curve,
+    read_metrics,
+    with_headroom,
+)
+from armillary.studies.runs import Member
 from armillary.studies.simulator import Trial, read
 
 if TYPE_CHECKING:
@@ -31,8 +39,8 @@ PAPER: dict[str, dict[str, float]] = {
 
 ALL_TASKS = "all tasks"
 """The name of the scores of several tasks together (Figure 6)."""
-_OFF_SCALE = 3.0
-"""A reference line is drawn up to so many times the height of the curves."""
+_OFF_SCALE = 1.5
+"""The scale is widened for a reference of up to so many times the height of the curves."""
 
 
 def draw(comparison: Comparison, members: Sequence[Member], path: Path) -> Path:
@@ -94,21 +102,38 @@ def _panel(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks:
         lines += 1
     whole = all(member.config.environment.time_limit is None for member in members)
     if len(tasks) == 1 and tasks[0] in PAPER and whole:
-        top = axis.get_ylim()[1]
-        for name, color in (("A3C", "0.6"), ("D4PG", "0.45"), ("PlaNet", "0.1")):
-            value = PAPER[tasks[0]][name]
-            label = f"{name} in the paper, final ({value:.0f})"
-            dotted = {"color": color, "linestyle": ":", "linewidth": 1.2}
-            if value < _OFF_SCALE * top:
-                axis.axhline(value, label=label, **dotted)  # type: ignore[arg-type]
-            else:  # it would press the curves together at the bottom
-                axis.plot([], [], label=f"{label}, off scale", **dotted)  # type: ignore[arg-type]
-            lines += 1
+        lines += _references(axis, PAPER[tasks[0]], lines)
     axis.set_title(tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks", fontsize=11)
     axis.set_xlabel("collected episodes of each task")
     spread_label = "mean, one standard deviation" if comparison.over_tasks else "median, 5 to 95%"
     axis.set_ylabel(f"test return ({spread_label})", fontsize=9)
     dress(axis, lines)
+
+
+def _references(axis: Axes, paper: Mapping[str, float], lines: int) -> int:
+    """Draws the paper's scores; those far above the curves would press them together: not drawn.
+
+    Args:
+        axis: the panel, with its curves.
+        paper: the paper's score of each agent on the task.
+        lines: entries that the legend has already.
+
+    Returns:
+        How many entries of the legend came to it.
+    """
+    names = (("A3C", "0.6"), ("D4PG", "0.45"), ("PlaNet", "0.1"))
+    low, high = axis.get_ylim()
+    high = max([high, *(paper[name] for name, _ in names if paper[name] < _OFF_SCALE * high)])
+    axis.set_ylim(low, high)
+    top = with_headroom(low, high, lines + len(names))[1]
+    for name, color in names:
+        value, dotted = paper[name], {"color": color, "linestyle": ":", "linewidth": 1.2}
+        label = f"{name} in the paper, final ({value:.0f})"
+        if value <= top:
+            axis.axhline(value, label=label, **dotted)  # type: ignore[arg-type]
+        else:
+            axis.plot([], [], label=f"{label}, above this scale", **dotted)  # type: ignore[arg-type]
+    return len(names)
 
 
 def _curve(members: Sequence[Member], tasks: Sequence[str]) -> Curve:

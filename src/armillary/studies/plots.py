@@ -137,13 +137,18 @@ def dress(axis: Axes, lines: int) -> None:
         lines: how many entries its legend has.
     """
     axis.set_xlim(left=0)
-    low, high = axis.get_ylim()
-    axis.set_ylim(min(0.0, low), high + (0.08 + 0.07 * lines) * (high - min(0.0, low)))
+    axis.set_ylim(with_headroom(*axis.get_ylim(), lines))
     axis.grid(color="0.92", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=8, loc="upper left", edgecolor="none", framealpha=0.8)
+
+
+def with_headroom(low: float, high: float, lines: int) -> tuple[float, float]:
+    """Returns the limits of a panel that leave room for a legend above its curves."""
+    low = min(0.0, low)
+    return low, high + (0.08 + 0.07 * lines) * (high - low)
 
 
 def _line(
