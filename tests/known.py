@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from armillary.agents.planet import Planet, PlanetState
-from armillary.config import Config, ObjectiveConfig
+from armillary.config import ObjectiveConfig, PlanetConfig
 from armillary.dynamics.base import Dynamics, LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.distributions import Normal
@@ -135,7 +135,7 @@ class _Painter(eqx.Module):
 
 def player(dynamics: Dynamics | None = None) -> Player:
     """Returns an agent that has such a model."""
-    config = Config(task="known:told", objective=ObjectiveConfig(bits=BITS))
+    config = PlanetConfig(task="known:told", objective=ObjectiveConfig(bits=BITS))
     return Player(config, Planet(config, 1), PlanetState(Known(dynamics), None), {})
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from armillary.config import (
     CollectionConfig,
-    Config,
     EvaluationConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
+    PlanetConfig,
     PlannerConfig,
     TrainingConfig,
 )
 
-TINY = Config(
+TINY = PlanetConfig(
     task="toys:short",
     preset="small",
     episodes=4,
@@ -26,7 +26,7 @@ TINY = Config(
 )
 """A run that shows the plumbing; it learns nothing."""
 
-LEARNING = Config(
+LEARNING = PlanetConfig(
     task="toys:point",
     preset="small",
     episodes=14,
@@ -41,7 +41,7 @@ LEARNING = Config(
 """A run that learns to steer `toys.Point` in 250 updates."""
 
 
-def options(config: Config) -> list[str]:
+def options(config: PlanetConfig) -> list[str]:
     """Returns the command line's options that make this configuration."""
     from armillary.config import differences, preset
 

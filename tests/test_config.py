@@ -8,19 +8,21 @@ import tyro
 
 from armillary.cli.train import Arguments
 from armillary.config import (
-    Config,
     ObjectiveConfig,
+    PlanetConfig,
     PlannerConfig,
     TrainingConfig,
     from_dict,
-    paper,
+    planet_paper,
     to_dict,
 )
 from armillary.errors import UsageError
 
 
-def _parse(*options: str) -> Config:
-    return tyro.cli(Arguments, args=list(options), default=Arguments(paper())).config
+def _parse(*options: str) -> PlanetConfig:
+    return tyro.cli(
+        Arguments[PlanetConfig], args=list(options), default=Arguments(planet_paper())
+    ).config
 
 
 def test_options_have_their_short_names() -> None:
@@ -38,18 +40,18 @@ def test_options_have_their_short_names() -> None:
 
 
 def test_json_gives_an_equal_and_hashable_configuration() -> None:
-    config = Config(objective=ObjectiveConfig(overshooting=3, overshooting_scales=(0.5, 1.5)))
+    config = PlanetConfig(objective=ObjectiveConfig(overshooting=3, overshooting_scales=(0.5, 1.5)))
     again = from_dict(json.loads(json.dumps(to_dict(config))))
     assert again == config
     assert hash(again) == hash(config)
 
 
 def test_a_configuration_of_before_the_multi_step_terms_is_still_read() -> None:
-    values = to_dict(paper())
+    values = to_dict(planet_paper())
     for name in [n for n in values["objective"] if "overshooting" in n or n == "distance"]:
         del values["objective"][name]
     del values["collection"]["policy"], values["objective"]["global_divergence_scale"]
-    assert from_dict(values) == paper()
+    assert from_dict(values) == planet_paper()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) ->
 
 def test_a_distance_must_fit_into_a_chunk() -> None:
     training = TrainingConfig(chunk_length=10)
-    assert Config(objective=ObjectiveConfig(distance=10), training=training)
-    assert Config(objective=ObjectiveConfig(overshooting=50), training=training)
+    assert PlanetConfig(objective=ObjectiveConfig(distance=10), training=training)
+    assert PlanetConfig(objective=ObjectiveConfig(overshooting=50), training=training)
     with pytest.raises(UsageError, match="no chunk is longer than 10"):
-        Config(objective=ObjectiveConfig(distance=11), training=training)
+        PlanetConfig(objective=ObjectiveConfig(distance=11), training=training)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from armillary.agents.planet import Planet, PlanetBelief, PlanetState
+from armillary.agents.filtering import Belief
+from armillary.agents.planet import Planet, PlanetState
 from armillary.config import CollectionConfig, ObjectiveConfig, OptimizerConfig
 from armillary.nets.image import preprocess
-from armillary.objectives.reconstruction import reconstruction_loss
+from armillary.objectives.world_model import world_model_loss
 from armillary.planners.cem import cem
 from armillary.planners.rollout import latent_returns
 from armillary.replay.sampler import Batch
@@ -74,7 +75,7 @@ def test_exploration_adds_gaussian_noise_and_clips(first: Any) -> None:
         np.testing.assert_allclose(plain, noisy, rtol=1e-5, atol=1e-6)
 
 
-def _alone(state: PlanetState, belief: PlanetBelief, images: Any, key: Any, i: int) -> Any:
+def _alone(state: PlanetState, belief: Belief, images: Any, key: Any, i: int) -> Any:
     """The sample, plan and predicted return of environment `i` by the rooms below."""
     model = state.model
     image_key, belief_key, plan_key, _ = jax.random.split(key, 4)
@@ -189,6 +190,7 @@ def test_every_model_by_its_name(name: Any, images: np.ndarray) -> None:
                     ((64, 64, 3), jnp.uint8),
                     ((A,), jnp.float32),
                     ((), jnp.float32),
+                    ((), jnp.bool_),
                 )
             )
         )
@@ -221,6 +223,7 @@ def batch() -> Batch:
         jnp.asarray(np.broadcast_to(brightness, (2, 4, 64, 64, 3)), jnp.uint8),
         jnp.asarray(generator.uniform(-1, 1, (2, 4, A)), jnp.float32),
         jnp.asarray(generator.uniform(0, 1, (2, 4)), jnp.float32),
+        jnp.zeros((2, 4), bool),
     )
 
 
@@ -235,7 +238,7 @@ def update() -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def gradient() -> Callable[..., Any]:
     """The gradient's leaves as NumPy arrays."""
-    function = eqx.filter_jit(eqx.filter_grad(reconstruction_loss, has_aux=True))
+    function = eqx.filter_jit(eqx.filter_grad(world_model_loss, has_aux=True))
 
     def leaves(state: PlanetState, batch: Batch, key: Any) -> list[np.ndarray]:
         result, _ = function(state.model, batch, key, CONFIG.objective)

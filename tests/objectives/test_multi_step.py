@@ -15,7 +15,7 @@ from armillary.dynamics.world_model import DYNAMICS, WorldModel
 from armillary.errors import UsageError
 from armillary.nets.image import Decoder, Encoder, preprocess
 from armillary.objectives.overshooting import multi_step_priors
-from armillary.objectives.reconstruction import reconstruction_loss
+from armillary.objectives.world_model import world_model_loss
 from armillary.replay.sampler import Batch
 from models import random_model
 
@@ -72,13 +72,14 @@ def batch() -> Batch:
         jnp.asarray(generator.integers(0, 256, (B, L, 64, 64, 3)), jnp.uint8),
         jnp.asarray(generator.normal(0, 1, (B, L, 2)), jnp.float32),
         jnp.asarray(generator.normal(0, 1, (B, L)), jnp.float32),
+        jnp.zeros((B, L), bool),
     )
 
 
 @eqx.filter_jit
 def _loss(model: WorldModel, batch: Batch, config: ObjectiveConfig) -> Any:
-    gradient_of = eqx.filter_value_and_grad(reconstruction_loss, has_aux=True)
-    (value, metrics), gradient = gradient_of(model, batch, KEY, config)
+    gradient_of = eqx.filter_value_and_grad(world_model_loss, has_aux=True)
+    (value, (metrics, _)), gradient = gradient_of(model, batch, KEY, config)
     return value, metrics, gradient
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from armillary.config import ModelConfig, ObjectiveConfig
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.image import preprocess
-from armillary.objectives.reconstruction import reconstruction_loss
+from armillary.objectives.world_model import world_model_loss
 from armillary.replay.sampler import Batch
 from models import random_model
 
@@ -38,6 +38,7 @@ def batch() -> Batch:
         jnp.asarray(brightness * generator.uniform(0, 1, (B, L, 64, 64, 3)), jnp.uint8),
         jnp.asarray(generator.normal(0, 3, (B, L, A)), jnp.float32),
         jnp.asarray(generator.normal(0, 2, (B, L)), jnp.float32),
+        jnp.zeros((B, L), bool),
     )
 
 
@@ -100,8 +101,8 @@ def loss() -> Callable[..., tuple[Any, WorldModel, dict[str, Any]]]:
 
     @eqx.filter_jit
     def compiled(model: WorldModel, batch: Batch, key: Array, config: ObjectiveConfig) -> Any:
-        gradient_of = eqx.filter_value_and_grad(reconstruction_loss, has_aux=True)
-        (value, metrics), gradient = gradient_of(model, batch, key, config)
+        gradient_of = eqx.filter_value_and_grad(world_model_loss, has_aux=True)
+        (value, (metrics, _)), gradient = gradient_of(model, batch, key, config)
         return value, gradient, metrics
 
     return compiled

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import known
-from armillary.config import Config
+from armillary.config import PlanetConfig
 from armillary.errors import RunError, UsageError
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.studies import figure10
@@ -45,7 +45,7 @@ class Seer:
 
 
 def seer(shift: int = 0) -> Player:
-    return Player(Config(), Seer(shift), (), {})  # type: ignore[arg-type]
+    return Player(PlanetConfig(), Seer(shift), (), {})  # type: ignore[arg-type]
 
 
 def test_who_knows_the_future_is_perfect_and_who_is_one_frame_off_is_not() -> None:

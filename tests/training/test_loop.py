@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from armillary.config import Config, preset
+from armillary.config import PlanetConfig, preset
 from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import read_metrics
@@ -182,7 +182,7 @@ def test_more_episodes_continue_as_if_asked_for_at_once(tmp_path: Path) -> None:
 
 def test_the_presets_hold_the_paper() -> None:
     paper = preset("paper")
-    assert paper == replace(Config(), preset="paper")
+    assert paper == replace(PlanetConfig(), preset="paper")
     assert (paper.model.stochastic, paper.model.deterministic, paper.model.depth) == (30, 200, 32)
     planner = paper.planner
     assert (planner.horizon, planner.iterations) == (12, 10)

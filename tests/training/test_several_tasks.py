@@ -18,7 +18,7 @@ from armillary.dynamics.world_model import WorldModel
 from armillary.envs import make
 from armillary.envs.build import common_action_size
 from armillary.errors import UsageError
-from armillary.objectives.reconstruction import reconstruction_loss
+from armillary.objectives.world_model import world_model_loss
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import Batch
 from armillary.studies.plots import read_metrics
@@ -80,10 +80,11 @@ def test_unused_entries_get_no_gradient(folder: Path, dynamics: str) -> None:
     store = EpisodeStore(folder / "episodes")
     config = changed(BOTH, {"model.dynamics": dynamics})
     model = WorldModel(2, config.model, key=jax.random.key(0))
-    gradient = eqx.filter_grad(reconstruction_loss, has_aux=True)
+    gradient = eqx.filter_grad(world_model_loss, has_aux=True)
     for index in (0, 1):
         episode = store.load(index)
-        chunk = Batch(episode.image[None], episode.action[None], episode.reward[None])
+        ended = np.zeros((1, len(episode.reward)), bool)
+        chunk = Batch(episode.image[None], episode.action[None], episode.reward[None], ended)
         chunk = jax.tree.map(lambda x: x[:, :8], chunk)
         found, _ = gradient(model, chunk, jax.random.key(1), config.objective)
         name = "prior" if dynamics == "ssm" else "inputs"

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from armillary.agents.base import used_entries
-from armillary.config import Config
+from armillary.agents.filtering import (
+    Belief,
+    filter_observation,
+    init_model,
+    initial_belief,
+    update_model,
+)
+from armillary.config import PlanetConfig
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.prediction import predict_images
 from armillary.dynamics.world_model import WorldModel
-from armillary.nets.image import batch_last, preprocess
-from armillary.objectives.reconstruction import reconstruction_loss
 from armillary.planners.cem import cem
 from armillary.planners.rollout import latent_returns
 from armillary.replay.sampler import Batch
@@ -31,70 +34,41 @@ class PlanetState(NamedTuple):
     optimizer: optax.OptState
 
 
-class PlanetBelief(NamedTuple):
-    """What the agent carries from one time step to the next, for each of several environments.
-
-    Attributes:
-        latent: a sample of q(s_t | o_<=t, a_<t), leading axis `environment`.
-        action: the action taken last, which leads to the next observation.
-        used: 1 for the entries of an action that the environment uses, 0 for those that fill it up.
-    """
-
-    latent: LatentState
-    action: Float[Array, "environment action"]
-    used: Float[Array, "environment action"]
-
-
 @dataclass(frozen=True)
 class Planet:
     """The agent of PlaNet, Algorithm 1: pure functions over `PlanetState`."""
 
-    config: Config
+    config: PlanetConfig
     action_size: int
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        settings = self.config.optimizer
-        return optax.chain(
-            optax.clip_by_global_norm(settings.clip_norm),
-            optax.adam(settings.learning_rate, eps=settings.epsilon),
-        )
 
     def init(self, key: PRNGKeyArray) -> PlanetState:
         """Returns random parameters (Algorithm 1, line 2)."""
-        model = WorldModel(self.action_size, self.config.model, key=key)
-        return PlanetState(model, self._optimizer.init(eqx.filter(model, eqx.is_inexact_array)))
+        return PlanetState(*init_model(self.config, self.action_size, key))
 
     def update(
         self, state: PlanetState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[PlanetState, dict[str, Float[Array, ""]]]:
         """Takes one gradient step on the loss (Algorithm 1, lines 6 and 7)."""
-        model, optimizer = state
-        gradient_of = eqx.filter_value_and_grad(reconstruction_loss, has_aux=True)
-        (_, metrics), gradient = gradient_of(model, batch, key, self.config.objective)
-        updates, optimizer = self._optimizer.update(gradient, optimizer)
-        metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}
-        return PlanetState(eqx.apply_updates(model, updates), optimizer), metrics
+        model, optimizer, metrics, _ = update_model(*state, batch, key, self.config)
+        return PlanetState(model, optimizer), metrics
 
     def initial_belief(
         self,
         state: PlanetState,
         environments: int,
         used: Float[Array | np.ndarray, " action"] | None = None,
-    ) -> PlanetBelief:
+    ) -> Belief:
         """Returns the belief before the first observation of an episode."""
-        latent = state.model.dynamics.initial(environments)
-        action = jnp.zeros((environments, self.action_size))
-        return PlanetBelief(latent, action, used_entries(used, environments, self.action_size))
+        return initial_belief(state.model, environments, self.action_size, used)
 
     def act(
         self,
         state: PlanetState,
-        belief: PlanetBelief,
+        belief: Belief,
         observation: UInt8[Array, "environment 64 64 3"],
         key: PRNGKeyArray,
         explore: bool,
-    ) -> tuple[PlanetBelief, Float[Array, "environment action"], dict[str, Array]]:
+    ) -> tuple[Belief, Float[Array, "environment action"], dict[str, Array]]:
         """Infers the belief, plans, and adds exploration noise (Algorithm 1, lines 10 to 12).
 
         Args:
@@ -112,14 +86,13 @@ class Planet:
         count = observation.shape[0]
         image_key, belief_key, plan_key, noise_key = jax.random.split(key, 4)
 
-        images = preprocess(observation, settings.objective.bits, image_key)
-        embedding = model.encoder(batch_last(images))
-        noise = jax.random.normal(belief_key, (count, model.dynamics.stochastic_size))
-        latent, _ = model.dynamics.infer(belief.latent, belief.action, embedding, noise)
+        latent = filter_observation(
+            model, belief, observation, image_key, belief_key, settings.objective
+        )
         if explore and settings.collection.policy == "random":
             action = jax.random.uniform(noise_key, belief.action.shape, minval=-1.0, maxval=1.0)
             action = action * belief.used
-            return PlanetBelief(latent, action, belief.used), action, {}
+            return Belief(latent, action, belief.used), action, {}
 
         def plan_one(latent: LatentState, used: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
             evaluate = latent_returns(model, latent)
@@ -137,7 +110,7 @@ class Planet:
             noise = jax.random.normal(noise_key, action.shape)
             action = action + settings.collection.action_noise * noise
         action = jnp.clip(action, -1.0, 1.0) * belief.used
-        return PlanetBelief(latent, action, belief.used), action, {"predicted_return": returns}
+        return Belief(latent, action, belief.used), action, {"predicted_return": returns}
 
     def predict(
         self,
@@ -156,5 +129,5 @@ class Planet:
             key: of the sampled states.
             context: how many frames are seen.
         """
-        bits = self.config.objective.bits
-        return predict_images(state.model, images, actions, key, bits=bits, context=context)
+        objective = self.config.objective
+        return predict_images(state.model, images, actions, key, objective, context=context)

@@ -6,14 +6,14 @@ import dataclasses
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import tyro
 
 from armillary.cli.stdout import own_stdout
 from armillary.config import (
     Backend,
-    Config,
+    PlanetConfig,
     PlannerConfig,
     changed,
     preset,
@@ -73,7 +73,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _simulators(arguments: Arguments, config: Config) -> int:
+def _simulators(arguments: Arguments, config: PlanetConfig) -> int:
     from armillary.envs import PLANET
     from armillary.machine.bench import describe
     from armillary.machine.rollouts import measure_simulator
@@ -93,7 +93,7 @@ def _simulators(arguments: Arguments, config: Config) -> int:
     return 0
 
 
-def simulator_rows(report: dict[str, Any], config: Config) -> list[str]:
+def simulator_rows(report: dict[str, Any], config: PlanetConfig) -> list[str]:
     """Returns the rows of a plan on the true simulator and of the simulation alone."""
     planner = config.planner
     size = f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}"
@@ -105,8 +105,8 @@ def simulator_rows(report: dict[str, Any], config: Config) -> list[str]:
     ]
 
 
-def _config(arguments: Arguments) -> Config:
-    config = preset(arguments.preset)
+def _config(arguments: Arguments) -> PlanetConfig:
+    config = cast(PlanetConfig, preset(arguments.preset))
     environment = dataclasses.replace(config.environment, renderer=arguments.renderer)
     config = dataclasses.replace(
         config, task=arguments.task or config.task, environment=environment
@@ -128,7 +128,7 @@ def _config(arguments: Arguments) -> Config:
     )
 
 
-def table(report: dict[str, Any], config: Config) -> str:
+def table(report: dict[str, Any], config: PlanetConfig) -> str:
     """Returns the report for people."""
     of, training, planner = report["machine"], config.training, config.planner
     cores = f"{of['cores']:g} of {of['cores_of_machine']} cores"

@@ -7,31 +7,37 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 
-from armillary.config import PRESETS, Config, preset
+from armillary.config import Config, preset
 from armillary.errors import UsageError
+
+AgentConfig = TypeVar("AgentConfig", bound=Config)
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Generic[AgentConfig]):
     """Train an agent on a task, or continue the run in the same folder.
 
     Any field of the configuration can be set; the values shown are those of the chosen preset (or
     of the run that is continued).
     """
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
+    config: Annotated[AgentConfig, tyro.conf.arg(name="")]
     run: Path | None = None
     """Run folder. Default: runs/<task>-<agent>-<preset>-seed<N>. A run that is there goes on."""
 
 
 def run(argv: list[str]) -> int:
     """Trains, then writes the report and says what to do with it."""
+    default = _default(argv)
     arguments = tyro.cli(
-        Arguments, args=argv, prog="armillary train", default=Arguments(_default(argv))
+        cast(Any, Arguments)[type(default)],  # only the options of the chosen agent
+        args=argv,
+        prog="armillary train",
+        default=Arguments(default),
     )
     config = arguments.config
     _check_task(config)
@@ -73,7 +79,7 @@ def _default(argv: list[str]) -> Config:
 
         if Run(folder).exists:
             return Run(folder).config
-    config = preset(name or "small")
+    config = preset(name or "small", _value(argv, "--agent") or "planet")
     return dataclasses.replace(config, preset=name or "small")
 
 
@@ -88,8 +94,7 @@ def _value(argv: list[str], option: str) -> str | None:
 
 
 def _check_task(config: Config) -> None:
-    if config.preset not in PRESETS:
-        preset(config.preset)  # raises
+    preset(config.preset, config.agent)  # raises if there is none
     if not config.task:
         raise UsageError("the task is empty: give a task, `armillary tasks` lists them")
 

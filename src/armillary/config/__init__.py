@@ -1,42 +1,51 @@
 """Every setting of a run: dataclasses, presets, and their form as dictionaries."""
 
+from armillary.config.dreamer import BehaviorConfig, DreamerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
-from armillary.config.presets import PRESETS, paper, preset, small
+from armillary.config.planet import PlanetConfig, PlannerConfig
+from armillary.config.presets import CONFIGS, PRESETS, planet_paper, planet_small, preset
 from armillary.config.settings import (
     PLANET,
-    Activation,
     Backend,
     CollectionConfig,
     Config,
     EnvironmentConfig,
     EvaluationConfig,
+    TrainingConfig,
+)
+from armillary.config.world_model import (
+    Activation,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
-    PlannerConfig,
-    TrainingConfig,
+    WorldModelConfig,
 )
 
 __all__ = [
+    "CONFIGS",
     "PLANET",
     "PRESETS",
     "Activation",
     "Backend",
+    "BehaviorConfig",
     "CollectionConfig",
     "Config",
+    "DreamerConfig",
     "EnvironmentConfig",
     "EvaluationConfig",
     "ModelConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
+    "PlanetConfig",
     "PlannerConfig",
     "TrainingConfig",
+    "WorldModelConfig",
     "changed",
     "differences",
     "flatten",
     "from_dict",
-    "paper",
+    "planet_paper",
+    "planet_small",
     "preset",
-    "small",
     "to_dict",
 ]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from armillary.config.presets import CONFIGS
 from armillary.config.settings import Config
 from armillary.errors import UsageError, nearest
 
@@ -18,8 +19,20 @@ def to_dict(config: Config) -> dict[str, Any]:
 T = TypeVar("T")
 
 
-def from_dict(values: Mapping[str, Any], cls: type[T] = Config) -> T:  # type: ignore[assignment]
-    """Returns the configuration that `to_dict` was given.
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Returns the configuration that `to_dict` was given, of the class of its agent.
+
+    Raises:
+        UsageError: the agent or a field is unknown, or a value is not allowed.
+    """
+    agent = values.get("agent", "planet")
+    if agent not in CONFIGS:
+        raise UsageError(f"unknown agent {agent!r}." + nearest(str(agent), CONFIGS))
+    return _from_dict(values, CONFIGS[agent])
+
+
+def _from_dict(values: Mapping[str, Any], cls: type[T]) -> T:
+    """Returns a section of the configuration.
 
     Raises:
         UsageError: a field is unknown, or a value is not allowed.
@@ -34,7 +47,7 @@ def from_dict(values: Mapping[str, Any], cls: type[T] = Config) -> T:  # type: i
     for name, value in values.items():
         factory = fields[name].default_factory
         nested = isinstance(value, Mapping) and factory is not dataclasses.MISSING
-        arguments[name] = from_dict(value, factory) if nested else value  # type: ignore[arg-type]
+        arguments[name] = _from_dict(value, factory) if nested else value  # type: ignore[arg-type]
     return cls(**arguments)
 
 

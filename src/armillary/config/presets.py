@@ -1,34 +1,33 @@
-"""Named configurations: functions that return one."""
+"""Named configurations of each agent: functions that return one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from armillary.config.dreamer import BehaviorConfig, DreamerConfig
+from armillary.config.planet import PlanetConfig, PlannerConfig
 from armillary.config.settings import (
     Config,
     EnvironmentConfig,
     EvaluationConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    OptimizerConfig,
-    PlannerConfig,
     TrainingConfig,
 )
+from armillary.config.world_model import ModelConfig, ObjectiveConfig, OptimizerConfig
 from armillary.errors import UsageError, nearest
 
 
-def paper() -> Config:
+def planet_paper() -> PlanetConfig:
     """The paper's agent: PlaNet, Appendix A."""
-    return Config()
+    return PlanetConfig()
 
 
-def small() -> Config:
+def planet_small() -> PlanetConfig:
     """An agent that learns cheetah run in minutes on two CPU cores (`docs/results.md`).
 
     It draws with mujoco-warp, so that the same command gives the same pictures on every machine,
     with OpenGL or without; in software it is also up to three times faster.
     """
-    return Config(
+    return PlanetConfig(
         task="cheetah-run",
         preset="small",
         episodes=16,
@@ -42,18 +41,67 @@ def small() -> Config:
     )
 
 
-PRESETS: dict[str, Callable[[], Config]] = {"small": small, "paper": paper}
+def dreamer_paper() -> DreamerConfig:
+    """The agent of Dreamer's text, Appendix B: two million environment steps.
+
+    Where its published code differs, the fields of `BehaviorConfig` say so.
+    """
+    return DreamerConfig(
+        episodes=2000,
+        environment=EnvironmentConfig(action_repeat=2),
+        model=ModelConfig(
+            hidden=200, reward_layers=3, reward_hidden=300, activation="elu", depth=32
+        ),
+        objective=ObjectiveConfig(
+            free_nats_per="batch", reward_scale=1.0, bits=8, dequantize=False
+        ),
+        optimizer=OptimizerConfig(learning_rate=1e-3, epsilon=1e-7, clip_norm=100.0),
+    )
 
 
-def preset(name: str) -> Config:
-    """Returns the named preset.
+def dreamer_small() -> DreamerConfig:
+    """An agent that learns in minutes on two CPU cores (`docs/results.md`)."""
+    return DreamerConfig(
+        task="cheetah-run",
+        preset="small",
+        episodes=16,
+        environment=EnvironmentConfig(renderer="warp"),
+        model=ModelConfig(deterministic=128, hidden=128, depth=16),
+        objective=ObjectiveConfig(reward_scale=100.0, image_steps=8),
+        optimizer=OptimizerConfig(learning_rate=2e-3),
+        behavior=BehaviorConfig(
+            horizon=15, layers=2, hidden=128, slow_value_every=None,
+            actor_rate=1e-3, value_rate=1e-3,
+        ),
+        training=TrainingConfig(batch_size=10, chunk_length=32),
+        evaluation=EvaluationConfig(every=5, episodes=1, final_episodes=5),
+    )  # fmt: skip
+
+
+PRESETS: dict[str, dict[str, Callable[[], Config]]] = {
+    "planet": {"small": planet_small, "paper": planet_paper},
+    "dreamer": {"small": dreamer_small, "paper": dreamer_paper},
+}
+"""For each agent its presets, by name."""
+
+CONFIGS: dict[str, type[Config]] = {"planet": PlanetConfig, "dreamer": DreamerConfig}
+"""The configuration of each agent."""
+
+
+def preset(name: str, agent: str = "planet") -> Config:
+    """Returns the named preset of an agent.
 
     Raises:
-        UsageError: there is no such preset.
+        UsageError: there is no such agent, or it has no such preset.
     """
-    if name not in PRESETS:
+    if agent not in PRESETS:
         raise UsageError(
-            f"unknown preset {name!r}, expected one of {', '.join(PRESETS)}."
-            + nearest(name, PRESETS)
+            f"unknown agent {agent!r}, expected one of {', '.join(PRESETS)}."
+            + nearest(agent, PRESETS)
         )
-    return PRESETS[name]()
+    if name not in PRESETS[agent]:
+        raise UsageError(
+            f"unknown preset {name!r} of {agent}, expected one of {', '.join(PRESETS[agent])}."
+            + nearest(name, PRESETS[agent])
+        )
+    return PRESETS[agent][name]()

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from armillary.config import ObjectiveConfig
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.image import batch_first, batch_last, postprocess, preprocess
 
@@ -18,8 +19,8 @@ def predict_images(
     images: UInt8[Array, "time 64 64 3"],
     actions: Float[Array, "time action"],
     key: PRNGKeyArray,
+    config: ObjectiveConfig,
     *,
-    bits: int,
     context: int,
 ) -> UInt8[Array, "time 64 64 3"]:
     """Returns reconstructions of the context frames, then frames predicted from actions alone.
@@ -29,14 +30,14 @@ def predict_images(
         images: o_1..o_T, of which only the first `context` are seen.
         actions: `actions[t]` leads to `images[t]`.
         key: of the sampled states.
-        bits: bit depth of the model's images.
+        config: how images are preprocessed.
         context: frames that the posterior sees.
     """
     image_key, belief_key, future_key = jax.random.split(key, 3)
-    seen = preprocess(images[:context], bits, image_key)
+    seen = preprocess(images[:context], config.bits, image_key if config.dequantize else None)
     embeddings = model.encoder(batch_last(seen))[:, None]
     posteriors, _ = model.dynamics.observe(embeddings, actions[:context, None], belief_key)
     last = jax.tree.map(lambda x: x[-1], posteriors)
     priors = model.dynamics.imagine(last, actions[context:, None], future_key)
     features = jnp.concatenate([model.dynamics.features(s) for s in (posteriors, priors)])
-    return postprocess(batch_first(model.decoder(features[:, 0])))
+    return postprocess(batch_first(model.decode(features[:, 0])))

@@ -19,7 +19,7 @@ import numpy as np
 from armillary import __version__, seeding
 from armillary.agents.base import Agent
 from armillary.agents.registry import make_agent
-from armillary.config import Config, EnvironmentConfig
+from armillary.config import EnvironmentConfig, PlanetConfig
 from armillary.envs import action_repeat, tasks
 from armillary.envs.catalogue import names
 from armillary.machine import resources
@@ -39,7 +39,7 @@ float32 itself on a CPU (where only that is measured)."""
 
 
 def measure(
-    config: Config,
+    config: PlanetConfig,
     *,
     repeats: int = 5,
     every_renderer: bool = False,
@@ -135,7 +135,9 @@ def _matrix_product(precision: str, size: int, repeats: int) -> Timing:
     return timed(lambda: jax.block_until_ready(product(a, b)), repeats, 0.2, flop=2 * size**3)
 
 
-def time_update(agent: Agent, config: Config, state: Any, repeats: int) -> tuple[Timing, Timing]:
+def time_update(
+    agent: Agent, config: PlanetConfig, state: Any, repeats: int
+) -> tuple[Timing, Timing]:
     """Times one update of B chunks of L steps, as the training loop makes them.
 
     Returns:
@@ -156,7 +158,7 @@ def time_update(agent: Agent, config: Config, state: Any, repeats: int) -> tuple
     return timed(once, repeats, flop=update_flop(config, agent.action_size)), copy
 
 
-def time_plan(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
+def time_plan(agent: Agent, config: PlanetConfig, state: Any, repeats: int) -> Timing:
     """Times one action for one environment: the belief, the plan and the noise (Algorithm 2)."""
     size = config.environment.size
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
@@ -169,7 +171,7 @@ def time_plan(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
     return timed(once, repeats, flop=plan_flop(config, agent.action_size))
 
 
-def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
+def episode_cost(report: dict[str, Any], config: PlanetConfig) -> dict[str, Any]:
     """Returns what one episode of training costs, by part, from the median times of a report.
 
     C updates, a plan and an image for each action (and an image for the reset), and the
@@ -202,7 +204,7 @@ def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
     }
 
 
-def _batch(agent: Agent, config: Config) -> Batch:
+def _batch(agent: Agent, config: PlanetConfig) -> Batch:
     generator = np.random.default_rng(0)
     shape = (config.training.batch_size, config.training.chunk_length)
     size = config.environment.size
@@ -210,10 +212,11 @@ def _batch(agent: Agent, config: Config) -> Batch:
         image=generator.integers(0, 256, (*shape, size, size, 3), np.uint8),
         action=generator.uniform(-1, 1, (*shape, agent.action_size)).astype(np.float32),
         reward=generator.uniform(0, 1, shape).astype(np.float32),
+        terminal=np.zeros(shape, bool),
     )
 
 
-def _with_repeat(config: Config) -> Config:
+def _with_repeat(config: PlanetConfig) -> PlanetConfig:
     repeat = config.environment.action_repeat or action_repeat(config.task)
     environment: EnvironmentConfig = dataclasses.replace(config.environment, action_repeat=repeat)
     return dataclasses.replace(config, environment=environment)

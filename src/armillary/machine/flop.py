@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from armillary.config import Config, ModelConfig
+from armillary.config import ModelConfig, PlanetConfig
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.objectives.observations import prediction_scales
@@ -43,7 +43,7 @@ class StepFlop(NamedTuple):
     reward: int
 
 
-def update_flop(config: Config, action_size: int) -> int:
+def update_flop(config: PlanetConfig, action_size: int) -> int:
     """Returns the operations of one update: the loss and its gradient.
 
     B * L images are encoded, as many time steps are observed and their rewards predicted, and all
@@ -75,7 +75,7 @@ def update_flop(config: Config, action_size: int) -> int:
     return round(training.batch_size * of_chunk)
 
 
-def plan_flop(config: Config, action_size: int) -> int:
+def plan_flop(config: PlanetConfig, action_size: int) -> int:
     """Returns the operations of one plan: J candidates over H steps, I times (Algorithm 2)."""
     planner = config.planner
     step = step_flop(config.model, action_size)

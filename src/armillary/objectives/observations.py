@@ -30,7 +30,7 @@ def prediction_scales(config: ObjectiveConfig, dynamics: Dynamics) -> tuple[floa
     if reward is None:
         reward = config.reward_scale if alone else 0.0
     if image is None:
-        image = 1.0 if alone else 0.0
+        image = 1.0 if alone and config.representation == "reconstruction" else 0.0
     return reward, image
 
 
@@ -91,6 +91,9 @@ def predicted_image_loss(
     features = model.dynamics.features(predictions).transpose(2, 1, 0, 3)
     every = jnp.broadcast_to(weights.T, (batch, time, weights.shape[0]))
     kept = every_few_steps((images, features, every), steps, key)
+    assert (
+        model.decoder is not None
+    )  # the configuration asks for no images of other representations
     count = len(kept[0])
     piece = max(1, piece_size(count) // weights.shape[0])
     return sum_in_pieces(_image_loss, model.decoder, kept, piece) * time / count

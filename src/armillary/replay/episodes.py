@@ -204,6 +204,10 @@ class EpisodeStore:
         entry = self._entries[index]
         return entry.action, entry.reward
 
+    def terminal(self, index: int) -> bool:
+        """Whether the environment ended an episode, see `Episode.terminal`."""
+        return self._entries[index].terminal
+
     def _difference(
         self, path: Path, image: tuple[int, ...], action: tuple[int, ...]
     ) -> str | None:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float32, Int64, UInt8
+from jaxtyping import Array, Bool, Float32, Int64, UInt8
 
 from armillary.errors import UsageError
 from armillary.replay.episodes import EpisodeStore
@@ -20,11 +20,15 @@ log = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """B chunks of L consecutive rows. `action[:, t]` leads to `image[:, t]`, see `Episode`."""
+    """B chunks of L consecutive rows. `action[:, t]` leads to `image[:, t]`, see `Episode`.
+
+    `terminal[:, t]` says whether the environment ended the episode with `image[:, t]`.
+    """
 
     image: UInt8[np.ndarray | Array, "batch length height width 3"]
     action: Float32[np.ndarray | Array, "batch length dims"]
     reward: Float32[np.ndarray | Array, "batch length"]
+    terminal: Bool[np.ndarray | Array, "batch length"]
 
 
 class ChunkSampler:
@@ -124,12 +128,15 @@ class ChunkSampler:
         length = self.chunk_length
         images = np.empty((len(chunks), length, *self.store.image_shape()), np.uint8)
         actions, rewards = [], []
-        for image, (index, start) in zip(images, chunks.tolist(), strict=True):
-            self.store.read_images(index, start, image)
+        terminals = np.zeros((len(chunks), length), bool)
+        for i, (index, start) in enumerate(chunks.tolist()):
+            self.store.read_images(index, start, images[i])
             action, reward = self.store.small_arrays(index)
             actions.append(action[start : start + length])
             rewards.append(reward[start : start + length])
-        return Batch(images, np.stack(actions), np.stack(rewards))
+            at_end = start + length == len(reward)
+            terminals[i, -1] = at_end and self.store.terminal(index)
+        return Batch(images, np.stack(actions), np.stack(rewards), terminals)
 
     def sample(self, generator: np.random.Generator) -> Batch:
         """Draws and reads one batch: a function of the generator and of the store's episodes.

@@ -8,15 +8,16 @@ from typing import Any
 
 from armillary.config import (
     CollectionConfig,
-    Config,
     EnvironmentConfig,
     EvaluationConfig,
     ModelConfig,
     ObjectiveConfig,
+    PlanetConfig,
     PlannerConfig,
     TrainingConfig,
     changed,
-    preset,
+    planet_paper,
+    planet_small,
 )
 from armillary.envs.catalogue import PLANET
 from armillary.errors import UsageError
@@ -117,7 +118,7 @@ class Scale:
         seeds: how many seeds.
     """
 
-    base: Config
+    base: PlanetConfig
     tasks: tuple[str, ...]
     seeds: int
 
@@ -143,7 +144,7 @@ class Scale:
 
 def smoke() -> Scale:
     """Seconds for each run: to see that everything works. The scores mean nothing."""
-    base = Config(
+    base = PlanetConfig(
         preset="small",
         episodes=3,
         environment=EnvironmentConfig(renderer="warp", time_limit=80),
@@ -159,14 +160,14 @@ def smoke() -> Scale:
 
 def small() -> Scale:
     """The preset `small` on one task, three seeds: hours on a laptop."""
-    base = preset("small")
+    base = planet_small()
     base = replace(base, evaluation=replace(base.evaluation, episodes=3))
     return Scale(base, ("cheetah-run",), seeds=3)
 
 
 def paper() -> Scale:
     """The paper's: six tasks, five seeds, 1,000 episodes, ten trajectories."""
-    return Scale(preset("paper"), PLANET, seeds=5)
+    return Scale(planet_paper(), PLANET, seeds=5)
 
 
 SCALES: dict[str, Callable[[], Scale]] = {"smoke": smoke, "small": small, "paper": paper}

@@ -17,7 +17,7 @@ from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
 from armillary.files import write_atomically
 from armillary.studies.diagnostics import Diagnosis, diagnose
-from armillary.studies.heldout import HELD_OUT, load_models, record, training_of
+from armillary.studies.heldout import HELD_OUT, load_models, record, training_of, world_model_config
 from armillary.studies.probes import ProbeConfig
 from armillary.studies.states import ReadState
 from armillary.training.player import Player
@@ -96,7 +96,7 @@ def run(
         announce(f"fitting probes to {label}")
         found[label] = diagnose(
             model,
-            players[label].config.objective.bits,
+            world_model_config(players[label]).objective.bits,
             recordings[:train_episodes],
             recordings[train_episodes:],
             context=context,

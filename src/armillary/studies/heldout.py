@@ -17,7 +17,7 @@ from typing import Any
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from armillary import seeding
-from armillary.config import to_dict
+from armillary.config import WorldModelConfig, to_dict
 from armillary.envs.catalogue import action_repeat
 from armillary.errors import UsageError
 from armillary.files import Locked, lock, write_atomically
@@ -72,7 +72,7 @@ def load_models(
                     f"is {first[name]!r} in one and {value!r} in the other: give runs of one task"
                 )
     if labels is None:
-        names = [player.config.model.dynamics.upper() for player in players]
+        names = [world_model_config(player).model.dynamics.upper() for player in players]
         labels = [
             name if names.count(name) == 1 else f"{name} {Path(folder).name}"
             for name, folder in zip(names, folders, strict=True)
@@ -82,6 +82,20 @@ def load_models(
             f"the labels are {list(labels)} for {len(players)} runs: give each a label of its own"
         )
     return dict(zip(labels, players, strict=True))
+
+
+def world_model_config(player: Player) -> WorldModelConfig:
+    """Returns the configuration of an agent that has a world model to look into.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not isinstance(player.config, WorldModelConfig):
+        raise UsageError(
+            f"{player.config.agent} has no world model of images to look into: give runs of an "
+            "agent that has one (planet, dreamer)"
+        )
+    return player.config
 
 
 def _seen(player: Player, task: str | None) -> dict[str, Any]:
@@ -186,4 +200,8 @@ def _alone(folder: Path) -> Iterator[None]:
 def training_of(player: Player) -> dict[str, Any]:
     """Returns how long a model was trained and how it was made, ready for JSON."""
     counted = {name: player.counters.get(name) for name in ("episodes", "updates")}
-    return {**counted, "seed": player.config.seed, "model": asdict(player.config.model)}
+    return {
+        **counted,
+        "seed": player.config.seed,
+        "model": asdict(world_model_config(player).model),
+    }

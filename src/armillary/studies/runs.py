@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armillary.config import Config, changed
+from armillary.config import PlanetConfig, changed
 from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
 from armillary.studies.comparisons import Comparison, Scale, Variant
@@ -33,7 +33,7 @@ class Member:
     """
 
     variant: Variant
-    config: Config
+    config: PlanetConfig
     folder: Path
 
     @property

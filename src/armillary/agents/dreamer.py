@@ -1,0 +1,208 @@
+"""Dreamer: a world model, and behaviours learned by latent imagination in it (Algorithm 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
+
+from armillary.agents.filtering import (
+    Belief,
+    adam,
+    descend,
+    filter_observation,
+    init_model,
+    init_optimizer,
+    initial_belief,
+    update_model,
+)
+from armillary.config import DreamerConfig, OptimizerConfig
+from armillary.dynamics.base import LatentState
+from armillary.dynamics.prediction import predict_images
+from armillary.dynamics.world_model import WorldModel
+from armillary.nets.dense import Stack
+from armillary.nets.policy import Policy
+from armillary.objectives.behavior import behavior_loss, value_loss
+from armillary.replay.sampler import Batch
+
+
+class DreamerState(NamedTuple):
+    """Everything that is learned: theta, phi and xi, and the optimisers' moments.
+
+    Attributes:
+        model: the world model, theta.
+        policy: the action model, phi.
+        value: the value model, xi.
+        slow_value: the value model as it was a while ago, which estimates returns; None: the value
+            model itself does.
+        optimizers: of the three.
+        updates: how many have been made.
+    """
+
+    model: WorldModel
+    policy: Policy
+    value: Stack
+    slow_value: Stack | None
+    optimizers: tuple[optax.OptState, optax.OptState, optax.OptState]
+    updates: Int32[Array, ""]
+
+
+@dataclass(frozen=True)
+class Dreamer:
+    """The agent of Dreamer, Algorithm 1: pure functions over `DreamerState`."""
+
+    config: DreamerConfig
+    action_size: int
+
+    @property
+    def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+        """Of the policy and of the value model."""
+        settings = self.config.behavior
+        rates = (settings.actor_rate, settings.value_rate)
+        policy, value = (
+            adam(OptimizerConfig(rate, settings.epsilon, settings.clip_norm)) for rate in rates
+        )
+        return policy, value
+
+    def init(self, key: PRNGKeyArray) -> DreamerState:
+        """Returns random parameters (Algorithm 1, line 2)."""
+        model_key, policy_key, value_key = jax.random.split(key, 3)
+        model, model_optimizer = init_model(self.config, self.action_size, model_key)
+        settings, features = self.config.behavior, model.dynamics.feature_size
+        policy = Policy(features, self.action_size, settings, key=policy_key)
+        sizes = [features, *[settings.hidden] * settings.layers, 1]
+        value = Stack(sizes, settings.activation, key=value_key)
+        of_policy, of_value = self._optimizers
+        optimizers = (
+            model_optimizer,
+            init_optimizer(of_policy, policy),
+            init_optimizer(of_value, value),
+        )
+        slow_value = None if settings.slow_value_every is None else jax.tree.map(jnp.array, value)
+        return DreamerState(model, policy, value, slow_value, optimizers, jnp.zeros((), jnp.int32))
+
+    def update(
+        self, state: DreamerState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[DreamerState, dict[str, Float[Array, ""]]]:
+        """Learns the dynamics, then the behaviour (Algorithm 1, lines 5 to 14)."""
+        model_key, behavior_key = jax.random.split(key)
+        model, model_optimizer, metrics, posteriors = update_model(
+            state.model, state.optimizers[0], batch, model_key, self.config
+        )
+        start = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), posteriors)
+        state = state._replace(model=model)
+        state, of_behavior = self.learn_behavior(state, start, behavior_key)
+        optimizers = (model_optimizer, *state.optimizers[1:])
+        return state._replace(optimizers=optimizers), metrics | of_behavior
+
+    def learn_behavior(
+        self, state: DreamerState, start: LatentState, key: PRNGKeyArray
+    ) -> tuple[DreamerState, dict[str, Float[Array, ""]]]:
+        """Takes a step on the policy and one on the value model (Algorithm 1, lines 9 to 14).
+
+        Args:
+            state: the parameters, of which the world model stays as it is.
+            start: the states from which trajectories are imagined, one leading axis.
+            key: of the samples.
+        """
+        settings = self.config.behavior
+        estimator = state.value if state.slow_value is None else state.slow_value
+        gradient_of = eqx.filter_value_and_grad(behavior_loss, has_aux=True)
+        (loss, imagined), gradient = gradient_of(
+            state.policy, state.model, estimator, start, key, settings
+        )
+        of_policy, of_value = self._optimizers
+        model_optimizer, policy_optimizer, value_optimizer = state.optimizers
+        policy, policy_optimizer, norm = descend(
+            of_policy, gradient, policy_optimizer, state.policy
+        )
+        metrics = {
+            "loss/policy": loss,
+            "policy_gradient_norm": norm,
+            "imagined_return": jnp.mean(imagined.estimates[0]),
+        }
+        value, slow_value = state.value, state.slow_value
+        updates = state.updates + 1
+        if settings.estimate != "rewards":
+            loss, gradient = eqx.filter_value_and_grad(value_loss)(value, imagined)
+            value, value_optimizer, norm = descend(of_value, gradient, value_optimizer, value)
+            metrics |= {"loss/value": loss, "value_gradient_norm": norm}
+            if settings.slow_value_every is not None:
+                due = updates % settings.slow_value_every == 0
+                slow_value = jax.tree.map(
+                    lambda new, old: jnp.where(due, new, old), value, slow_value
+                )
+        optimizers = (model_optimizer, policy_optimizer, value_optimizer)
+        return DreamerState(state.model, policy, value, slow_value, optimizers, updates), metrics
+
+    def initial_belief(
+        self,
+        state: DreamerState,
+        environments: int,
+        used: Float[Array | np.ndarray, " action"] | None = None,
+    ) -> Belief:
+        """Returns the belief before the first observation of an episode."""
+        return initial_belief(state.model, environments, self.action_size, used)
+
+    def act(
+        self,
+        state: DreamerState,
+        belief: Belief,
+        observation: UInt8[Array, "environment 64 64 3"],
+        key: PRNGKeyArray,
+        explore: bool,
+    ) -> tuple[Belief, Float[Array, "environment action"], dict[str, Array]]:
+        """Infers the belief and takes the policy's action (Algorithm 1, lines 18 to 20).
+
+        Args:
+            state: the parameters.
+            belief: from the previous time step, or `initial_belief`.
+            observation: o_t of each environment.
+            key: of everything random in this time step.
+            explore: whether to add the exploration noise, N(0, `action_noise`); in random
+                collection, whether to act at random.
+
+        Returns:
+            The next belief, the actions in [-1, 1], and the `value` of each state.
+        """
+        model, settings = state.model, self.config
+        image_key, belief_key, action_key, noise_key = jax.random.split(key, 4)
+        latent = filter_observation(
+            model, belief, observation, image_key, belief_key, settings.objective
+        )
+        if explore and settings.collection.policy == "random":
+            action = jax.random.uniform(noise_key, belief.action.shape, minval=-1.0, maxval=1.0)
+            action = action * belief.used
+            return Belief(latent, action, belief.used), action, {}
+        features = model.dynamics.features(latent)
+        distribution = state.policy(features)
+        action = distribution.mode()
+        if explore:
+            if settings.behavior.collect == "sample":
+                action = distribution.sample(state.policy.noise(action_key, *action.shape))
+            noise = jax.random.normal(noise_key, action.shape)
+            action = action + settings.collection.action_noise * noise
+        action = jnp.clip(action, -1.0, 1.0) * belief.used
+        extras: dict[str, Any] = {"value": state.value(features)[..., 0]}
+        return Belief(latent, action, belief.used), action, extras
+
+    def predict(
+        self,
+        state: DreamerState,
+        images: UInt8[Array, "time 64 64 3"],
+        actions: Float[Array, "time action"],
+        key: PRNGKeyArray,
+        context: int,
+    ) -> UInt8[Array, "time 64 64 3"]:
+        """Returns the context frames as reconstructed, then frames predicted from actions alone.
+
+        Arguments as those of `Planet.predict`.
+        """
+        objective = self.config.objective
+        return predict_images(state.model, images, actions, key, objective, context=context)

@@ -1,0 +1,128 @@
+"""Learning to act in imagination: the losses of the action and the value model (Dreamer, Eq. 7, 8).
+
+The world model is fixed meanwhile: its parameters get no gradient, but the gradient of the value
+estimates flows back through its predictions to the actions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from armillary.config import BehaviorConfig
+from armillary.dynamics.base import LatentState
+from armillary.dynamics.world_model import WorldModel
+from armillary.nets.dense import Stack
+from armillary.nets.policy import Policy
+from armillary.objectives.values import fixed_step_value, lambda_return, reward_sum
+
+
+class Imagined(NamedTuple):
+    """Trajectories {s_tau}, tau = t ... t + H, imagined from many states s_t at once.
+
+    Attributes:
+        features: of the states.
+        estimates: of their values, see `behavior_loss`.
+        weights: the probability that the episode has not ended before a state; 1 where the world
+            model does not predict the end.
+    """
+
+    features: Float[Array, "states starts features"]
+    estimates: Float[Array, "states starts"]
+    weights: Float[Array, "states starts"]
+
+
+def imagine(
+    model: WorldModel,
+    policy: Policy,
+    start: LatentState,
+    horizon: int,
+    key: PRNGKeyArray,
+    *,
+    through_policy: bool = True,
+) -> LatentState:
+    """Rolls the world model forward with actions of the policy (Dreamer, Algorithm 1, line 10).
+
+    Args:
+        model: the world model.
+        policy: the action model.
+        start: s_t, one leading axis.
+        horizon: H.
+        key: of the samples of actions and states.
+        through_policy: whether gradients flow through what the policy sees of a state, too.
+
+    Returns:
+        The H + 1 states s_t ... s_t+H, with a leading axis of time.
+    """
+    count = start.deterministic.shape[0]
+    action_key, state_key = jax.random.split(key)
+    action_size = policy.action_size
+    action_noise = policy.noise(action_key, horizon, count, action_size)
+    state_noise = jax.random.normal(state_key, (horizon, count, model.dynamics.stochastic_size))
+
+    def step(state: LatentState, noise: tuple[Array, Array]) -> tuple[LatentState, LatentState]:
+        seen = model.dynamics.features(state)
+        seen = seen if through_policy else jax.lax.stop_gradient(seen)
+        action = policy(seen).sample(noise[0])
+        state = model.dynamics.predict(state, action, noise[1])
+        return state, state
+
+    _, states = jax.lax.scan(step, start, (action_noise, state_noise))
+    return jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), start, states)
+
+
+def behavior_loss(
+    policy: Policy,
+    model: WorldModel,
+    value: Stack,
+    start: LatentState,
+    key: PRNGKeyArray,
+    config: BehaviorConfig,
+) -> tuple[Float[Array, ""], Imagined]:
+    """Returns minus the mean of the value estimates of imagined states (Dreamer, Eq. 7).
+
+    To be differentiated by the policy alone. The mean is over the H states in which an action is
+    chosen and over the starts, weighted by the probability that the episode has not ended.
+
+    Args:
+        policy: the action model.
+        model: the world model.
+        value: the value model that estimates what comes beyond (the slow one, if there is one).
+        start: s_t, one leading axis; gets no gradient.
+        key: of the samples.
+        config: the horizon, gamma, lambda and the estimate.
+    """
+    start = jax.lax.stop_gradient(start)
+    states = imagine(
+        model, policy, start, config.horizon, key, through_policy=config.through_policy
+    )
+    features, rewards, goes_on = (
+        model.dynamics.features(states),
+        model.reward(states),
+        model.goes_on(states),
+    )
+    if config.estimate == "rewards":
+        estimates = reward_sum(rewards)
+    else:
+        values, discounts = value(features)[..., 0], config.discount * goes_on[:-1]
+        if config.estimate == "fixed":
+            estimates = fixed_step_value(rewards, values, discounts, config.horizon)
+        else:
+            estimates = lambda_return(rewards, values, discounts, config.trace)
+    alive = jnp.concatenate([jnp.ones_like(goes_on[:1]), goes_on[:-1]])
+    weights = jax.lax.stop_gradient(jnp.cumprod(alive, axis=0))
+    loss = -jnp.mean(weights[:-1] * estimates[:-1])
+    return loss, Imagined(features, estimates, weights)
+
+
+def value_loss(value: Stack, imagined: Imagined) -> Float[Array, ""]:
+    """Returns half the mean squared error of the values of imagined states (Dreamer, Eq. 8).
+
+    States and estimates get no gradient. The last state is left out: its estimate is its value.
+    """
+    imagined = jax.lax.stop_gradient(imagined)
+    errors = value(imagined.features[:-1])[..., 0] - imagined.estimates[:-1]
+    return 0.5 * jnp.mean(imagined.weights[:-1] * errors**2)

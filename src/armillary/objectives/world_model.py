@@ -1,0 +1,188 @@
+"""The loss of a world model: the negative variational bound (PlaNet, Eq. 3, 6 or 7; Dreamer,
+Eq. 10 or 12) on observations and rewards."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from armillary.config import ObjectiveConfig
+from armillary.dynamics.base import LatentState
+from armillary.dynamics.world_model import WorldModel
+from armillary.nets.distributions import Normal, divergence
+from armillary.nets.image import batch_last, preprocess
+from armillary.nets.pieces import in_pieces
+from armillary.objectives.bound import clipped_divergence, variational_bound
+from armillary.objectives.observations import (
+    predicted_image_loss,
+    predicted_reward_loss,
+    prediction_scales,
+    prediction_weights,
+)
+from armillary.objectives.overshooting import (
+    multi_step_bound,
+    multi_step_divergences,
+    multi_step_priors,
+    overshooting_bound,
+)
+from armillary.objectives.representations import image_loss, info_nce
+from armillary.replay.sampler import Batch
+
+
+class Filtered(NamedTuple):
+    """Chunks of experience as the model sees them: what every representation is learned from.
+
+    Attributes:
+        images: o_t, preprocessed.
+        embeddings: of the images.
+        actions: `actions[t]` leads to step t.
+        rewards: r_t.
+        posteriors: q(s_t | o_<=t, a_<t) with a sample each, leading axes (time, batch).
+        priors: p(s_t | s_t-1, a_t-1), leading axes (time, batch).
+    """
+
+    images: Float[Array, "batch time 64 64 3"]
+    embeddings: Float[Array, "time batch embedding"]
+    actions: Float[Array, "time batch action"]
+    rewards: Float[Array, "time batch"]
+    posteriors: LatentState
+    priors: Normal
+
+
+def filter_chunks(
+    model: WorldModel,
+    chunks: Batch,
+    image_key: PRNGKeyArray,
+    state_key: PRNGKeyArray,
+    config: ObjectiveConfig,
+) -> Filtered:
+    """Encodes the images of a batch of chunks and infers the states of each time step."""
+    batch, time = chunks.reward.shape
+    noise_key = image_key if config.dequantize else None
+    images = preprocess(jnp.asarray(chunks.image), config.bits, noise_key)
+
+    def encode(images: Array, _: Array | None) -> Float[Array, "n embedding"]:
+        return model.encoder(batch_last(images))
+
+    flat = in_pieces(encode, images.reshape(batch * time, *images.shape[2:]))
+    embeddings = _swap(flat.reshape(batch, time, -1))
+    actions = _swap(chunks.action)
+    posteriors, priors = model.dynamics.observe(embeddings, actions, state_key)
+    return Filtered(images, embeddings, actions, _swap(chunks.reward), posteriors, priors)
+
+
+def world_model_loss(
+    model: WorldModel, chunks: Batch, key: PRNGKeyArray, config: ObjectiveConfig
+) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], LatentState]]:
+    """Returns the loss and its terms, in nats per time step, and the inferred states.
+
+    All distributions of images and rewards have unit variance, so that a negative
+    log-likelihood is half a squared error (the constants are left out), summed over pixels,
+    averaged over batch and time. One sample of the posterior estimates the expectations.
+
+    Returns:
+        The loss, and the metrics and posteriors (leading axes time, batch). The metrics are
+        `loss/total`, `loss/image` (or `loss/contrastive`, of the contrastive representation),
+        `loss/reward`, and of one-step predictions `loss/divergence` (clipped, as in the loss) and
+        `divergence` (as it is). Where they are part of the loss, also `loss/discount`,
+        `loss/overshooting` (clipped: of predictions over d steps in Eq. 6, the mean of those over 2
+        to D in Eq. 7), `loss/overshooting_image` and `loss/overshooting_reward` (at the
+        predictions) and `loss/global_divergence`. All terms without their weights.
+    """
+    noise_key, state_key, offset_key = jax.random.split(key, 3)
+    prediction_key = jax.random.fold_in(key, 3)
+    filtered = filter_chunks(model, chunks, noise_key, state_key, config)
+    images, actions, rewards = filtered.images, filtered.actions, filtered.rewards
+    posteriors, priors, posterior = filtered.posteriors, filtered.priors, filtered.posteriors[0]
+    features = model.dynamics.features(posteriors)  # (time, batch, features)
+
+    metrics = {}
+    observation = jnp.zeros(())
+    if model.decoder is not None:
+        observation = image_loss(
+            model.decoder, images, _swap(features), config.image_steps, offset_key
+        )
+        metrics["loss/image"] = observation
+    elif model.state_head is not None:
+        state_model = model.state_model(filtered.embeddings)
+        observation = -jnp.mean(info_nce(state_model, features))
+        metrics["loss/contrastive"] = observation
+    reward = 0.5 * jnp.mean((model.reward(posteriors) - rewards) ** 2)
+    log_likelihood = -(config.observation_scale * observation + config.reward_scale * reward)
+    metrics |= {
+        "loss/reward": reward,
+        "loss/divergence": clipped_divergence(
+            posterior, priors, config.free_nats, config.free_nats_per
+        ),
+        "divergence": jnp.mean(divergence(posterior, priors)),
+    }
+
+    fixed = config.distance > 1
+    distances = config.distance if fixed else min(config.overshooting, len(rewards))
+    reward_scale, image_scale = prediction_scales(config, model.dynamics)
+    if distances == 1 and not reward_scale and not image_scale:
+        loss = -_bound(config, log_likelihood, posterior, priors)
+    else:
+        predictions = multi_step_priors(
+            model.dynamics, posteriors, actions, distances, prediction_key
+        )
+        predicted = predictions.distribution
+        loss = -_bound(config, log_likelihood, posterior, priors, predicted)
+        weights = prediction_weights(distances, len(rewards), fixed)
+        scored = slice(-1, None) if fixed else slice(None)
+        scored_predictions = jax.tree.map(lambda x: x[scored], predictions)
+        weights = weights[scored]
+        if distances > 1:
+            nats = multi_step_divergences(
+                posterior, predicted, config.free_nats, config.free_nats_per
+            )
+            metrics["loss/overshooting"] = nats[-1] if fixed else jnp.mean(nats[1:])
+        if reward_scale:
+            term = predicted_reward_loss(model, scored_predictions, rewards, weights)
+            metrics["loss/overshooting_reward"] = term
+            loss += reward_scale * term
+        if image_scale:
+            term = predicted_image_loss(
+                model, scored_predictions, images, weights, config.image_steps, offset_key
+            )
+            metrics["loss/overshooting_image"] = term
+            loss += image_scale * term
+    if model.discount_head is not None:
+        goes_on = 1.0 - _swap(jnp.asarray(chunks.terminal, jnp.float32))
+        logits = model.discount_head(features)[..., 0]
+        metrics["loss/discount"] = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, goes_on))
+        loss += config.discount_scale * metrics["loss/discount"]
+    if config.global_divergence_scale:
+        standard = Normal(jnp.zeros_like(posterior.mean), jnp.ones_like(posterior.std))
+        metrics["loss/global_divergence"] = jnp.mean(divergence(posterior, standard))
+        loss += config.global_divergence_scale * metrics["loss/global_divergence"]
+    return loss, ({"loss/total": loss} | metrics, posteriors)
+
+
+def _bound(
+    config: ObjectiveConfig,
+    log_likelihood: Float[Array, ""],
+    posterior: Normal,
+    priors: Normal,
+    predicted: Normal | None = None,
+) -> Float[Array, ""]:
+    """Returns the bound that the configuration asks for: Eq. 6, Eq. 7 or Eq. 3."""
+    beta = config.divergence_scale
+    free: dict[str, Any] = {"free_nats": config.free_nats, "free_nats_per": config.free_nats_per}
+    if predicted is not None and config.distance > 1:
+        return multi_step_bound(log_likelihood, posterior, predicted, divergence_scale=beta, **free)
+    if predicted is not None and config.overshooting > 1:
+        scales = (beta, *config.overshooting_scales)
+        return overshooting_bound(
+            log_likelihood, posterior, predicted, divergence_scales=scales, **free
+        )
+    return variational_bound(log_likelihood, posterior, priors, divergence_scale=beta, **free)
+
+
+def _swap(x: Float[Array | np.ndarray, "a b *rest"]) -> Float[Array, "b a *rest"]:
+    return jnp.swapaxes(x, 0, 1)
