@@ -95,7 +95,7 @@ def test_the_face_and_the_command_line_are_quick_to_import() -> None:
 
 
 def test_the_numerical_rooms_load_no_environment() -> None:
-    rooms = ("planners.rollout", "objectives.reconstruction", "dynamics.prediction")
+    rooms = ("planners.rollout", "objectives.world_model", "dynamics.prediction")
     loaded = _loaded(", ".join(f"armillary.{room}" for room in rooms))
     assert {"armillary", "jax"} <= loaded
     assert not loaded & ENVIRONMENTS

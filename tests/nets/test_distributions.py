@@ -1,12 +1,15 @@
-"""The Gaussian against SciPy, and its divergence against integration and sampling."""
+"""The distributions against SciPy, integration and sampling."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.integrate
 import scipy.stats
 
-from armillary.nets.distributions import Normal, divergence
+from armillary.nets.distributions import Normal, OneHot, TanhNormal, divergence
 
 
 def test_log_prob_equals_scipy() -> None:
@@ -46,3 +49,40 @@ def test_divergence_equals_sampling() -> None:
 def test_divergence_of_equal_distributions_is_zero() -> None:
     normal = Normal(jnp.arange(3.0), jnp.arange(1.0, 4.0))
     assert float(divergence(normal, normal)) == 0
+
+
+def test_tanh_normal_is_the_density_of_what_it_samples() -> None:
+    """Against the change of variables in double precision, and its integral over (-1, 1)."""
+    squashed = TanhNormal(jnp.array([0.3]), jnp.array([0.8]))
+    grid = np.linspace(-0.9999, 0.9999, 20001)
+    x = np.arctanh(grid)
+    expected = scipy.stats.norm(0.3, 0.8).logpdf(x) - np.log1p(-(grid**2))
+    found = np.asarray(squashed.log_prob(jnp.asarray(grid[:, None], jnp.float32)))
+    np.testing.assert_allclose(found, expected, atol=2e-2)
+    assert np.trapezoid(np.exp(found), grid) == pytest.approx(1, abs=1e-3)
+    np.testing.assert_allclose(squashed.sample(jnp.array([1.5])), np.tanh(0.3 + 1.2), rtol=1e-6)
+    np.testing.assert_allclose(squashed.mode(), np.tanh(0.3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mean", [0.0, 5.0, -80.0])
+def test_tanh_normal_is_finite_at_the_edges(mean: float) -> None:
+    def log_prob(mean: Any, value: Any) -> Any:
+        return TanhNormal(jnp.array([mean]), jnp.array([0.1])).log_prob(jnp.array([value]))
+
+    for value in (-1.0, 1.0, 0.0):
+        both = jax.value_and_grad(log_prob, argnums=(0, 1))(mean, value)
+        assert all(np.isfinite(x) for x in jax.tree.leaves(both)), value
+
+
+def test_one_hot_samples_have_the_gradient_of_the_probabilities() -> None:
+    logits = jnp.log(jnp.array([0.5, 0.3, 0.2]))
+    noise = jax.random.gumbel(jax.random.key(0), (20000, 3))
+    samples = OneHot(jnp.broadcast_to(logits, noise.shape)).sample(noise)
+    np.testing.assert_allclose(samples.sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(samples.mean(0), [0.5, 0.3, 0.2], atol=0.02)
+    weights = jnp.array([1.0, 2.0, 5.0])
+    found = jax.grad(lambda x: OneHot(x).sample(noise[0]) @ weights)(logits)
+    expected = jax.grad(lambda x: jax.nn.softmax(x) @ weights)(logits)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_array_equal(OneHot(logits).mode(), [1, 0, 0])
+    np.testing.assert_allclose(OneHot(logits).log_prob(jnp.array([0.0, 0, 1])), np.log(0.2))

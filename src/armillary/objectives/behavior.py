@@ -6,18 +6,30 @@ estimates flows back through its predictions to the actions.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from armillary.config import BehaviorConfig
-from armillary.dynamics.base import LatentState
-from armillary.dynamics.world_model import WorldModel
+from armillary.dynamics.base import Dynamics, LatentState
 from armillary.nets.dense import Stack
 from armillary.nets.policy import Policy
 from armillary.objectives.values import fixed_step_value, lambda_return, reward_sum
+
+
+@runtime_checkable
+class Imaginable(Protocol):
+    """A model in which trajectories can be imagined: a `WorldModel`, or one that is written."""
+
+    dynamics: Dynamics
+
+    def reward(self, state: LatentState) -> Float[Array, "*batch"]:
+        """Returns the mean of p(r_t | s_t)."""
+
+    def goes_on(self, state: LatentState) -> Float[Array, "*batch"]:
+        """Returns the probability that the episode goes on after s_t."""
 
 
 class Imagined(NamedTuple):
@@ -36,7 +48,7 @@ class Imagined(NamedTuple):
 
 
 def imagine(
-    model: WorldModel,
+    model: Imaginable,
     policy: Policy,
     start: LatentState,
     horizon: int,
@@ -76,7 +88,7 @@ def imagine(
 
 def behavior_loss(
     policy: Policy,
-    model: WorldModel,
+    model: Imaginable,
     value: Stack,
     start: LatentState,
     key: PRNGKeyArray,

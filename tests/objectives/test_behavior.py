@@ -1,0 +1,213 @@
+"""Behaviour learned in imagination: finite differences, and a system of known optimum."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+from armillary.agents.dreamer import Dreamer, DreamerState
+from armillary.agents.filtering import init_optimizer
+from armillary.config import BehaviorConfig, DreamerConfig
+from armillary.dynamics.base import LatentState
+from armillary.nets.dense import Stack
+from armillary.nets.distributions import Normal
+from armillary.nets.policy import Policy
+from armillary.objectives.behavior import Imagined, behavior_loss, imagine, value_loss
+
+A, B, Q, R, GAMMA = 1.1, 0.5, 1.0, 0.3, 0.95
+"""x' = A x + B u, which alone runs away; the reward is -(Q x^2 + R u^2)."""
+
+
+class Linear(eqx.Module):
+    """A system in the place of a world model's dynamics; its state is x and the last u."""
+
+    gain: jax.Array
+    stochastic_size: int = eqx.field(static=True, default=0)
+    feature_size: int = eqx.field(static=True, default=2)
+
+    def features(self, state: LatentState) -> Any:
+        return state.deterministic
+
+    def predict(self, state: LatentState, action: Any, noise: Any) -> LatentState:
+        x = self.gain * state.deterministic[..., :1] + B * action
+        return state._replace(deterministic=jnp.concatenate([x, action], axis=-1))
+
+
+class System(eqx.Module):
+    """What `behavior_loss` asks of a world model."""
+
+    dynamics: Linear
+    end: float = eqx.field(static=True, default=jnp.inf)
+
+    def reward(self, state: LatentState) -> Any:
+        x, u = state.deterministic[..., 0], state.deterministic[..., 1]
+        return -(Q * x**2 + R * u**2)
+
+    def goes_on(self, state: LatentState) -> Any:
+        return 1.0 * (jnp.abs(state.deterministic[..., 0]) < self.end)
+
+
+def _starts(x: Any) -> LatentState:
+    state = jnp.stack([x, jnp.zeros_like(x)], axis=-1)
+    empty = jnp.zeros((*x.shape, 0))
+    return LatentState(Normal(empty, empty), empty, state)
+
+
+CONFIG = BehaviorConfig(
+    horizon=8, discount=GAMMA, slow_value_every=None, layers=1, hidden=16, initial_std=0.3,
+    actor_rate=3e-3, value_rate=3e-3,
+)  # fmt: skip
+SYSTEM = System(Linear(jnp.array(A)))
+
+
+def _networks(config: BehaviorConfig) -> tuple[Policy, Stack]:
+    policy = Policy(2, 1, config, key=jax.random.key(0))
+    return policy, Stack([2, 16, 1], "elu", key=jax.random.key(1))
+
+
+LOSS = eqx.filter_jit(behavior_loss)
+START = _starts(jnp.linspace(-0.5, 0.6, 4))
+
+
+@pytest.mark.parametrize("estimate", ["lambda", "fixed", "rewards"])
+def test_the_actors_gradient_is_that_of_finite_differences(estimate: Any) -> None:
+    config = replace(CONFIG, estimate=estimate, horizon=4)
+    with jax.enable_x64(True):
+        parts = (*_networks(config), SYSTEM, START)
+        policy, value, system, start = jax.tree.map(lambda x: x.astype(jnp.float64), parts)
+
+        def loss(shift: Any) -> Any:
+            weight = policy.stack.layers[0].linear.weight.at[3, 0].add(shift)
+            moved = eqx.tree_at(lambda p: p.stack.layers[0].linear.weight, policy, weight)
+            return behavior_loss(moved, system, value, start, jax.random.key(2), config)[0]
+
+        compiled = jax.jit(loss)
+        numeric = (compiled(1e-4) - compiled(-1e-4)) / 2e-4
+        analytic = jax.jit(jax.grad(loss))(0.0)
+    assert abs(analytic) > 1e-3
+    np.testing.assert_allclose(analytic, numeric, rtol=1e-5)
+
+
+def test_the_loss_is_minus_the_mean_estimate_of_states_with_an_action() -> None:
+    policy, value = _networks(CONFIG)
+    loss, imagined = LOSS(policy, SYSTEM, value, START, jax.random.key(2), CONFIG)
+    assert imagined.features.shape == (9, 4, 2)
+    np.testing.assert_allclose(loss, -np.mean(imagined.estimates[:-1]), rtol=1e-6)
+    np.testing.assert_array_equal(imagined.features[0], START.deterministic)
+    bootstrap = value(imagined.features[-1])[..., 0]
+    np.testing.assert_allclose(imagined.estimates[-1], bootstrap, rtol=1e-6)
+
+
+def test_states_after_the_end_do_not_count() -> None:
+    """Their weight is 0, and their rewards are in no estimate."""
+    policy, value = _networks(CONFIG)
+    system = System(SYSTEM.dynamics, end=0.55)  # the last start has ended already
+    _, imagined = LOSS(policy, system, value, START, jax.random.key(2), CONFIG)
+    ended = np.abs(imagined.features[..., 0]) >= 0.55
+    before = np.cumsum(ended, axis=0) - ended
+    np.testing.assert_array_equal(imagined.weights, (before == 0).astype(float))
+    x = imagined.features[0, -1, 0]
+    np.testing.assert_allclose(imagined.estimates[0, -1], -Q * x**2, rtol=1e-5)
+
+
+def test_gradients_reach_what_they_should_and_nothing_else() -> None:
+    policy, value = _networks(CONFIG)
+
+    def loss(parts: Any) -> Any:
+        policy, system, value, start = parts
+        loss, imagined = behavior_loss(policy, system, value, start, jax.random.key(2), CONFIG)
+        return loss, imagined
+
+    parts = (policy, SYSTEM, value, START)
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda p: loss(p)[0]))(parts)
+    assert all(not np.any(x) for x in jax.tree.leaves(gradient[3])), "the start states"
+    assert np.any(gradient[1].dynamics.gain)  # the chain goes through the dynamics
+
+    def regression(parts: Any) -> Any:
+        return value_loss(parts[2], loss(parts)[1])
+
+    gradient = eqx.filter_jit(eqx.filter_grad(regression))(parts)
+    for part, name in ((0, "policy"), (1, "model"), (3, "start")):
+        assert all(not np.any(x) for x in jax.tree.leaves(gradient[part])), name
+    assert all(np.any(x) for x in jax.tree.leaves(gradient[2]))
+
+
+def test_the_values_target_gets_no_gradient() -> None:
+    """Eq. 8 regresses an estimate that is a constant: d loss / d v = v - V at each state."""
+    features = jnp.arange(12.0).reshape(3, 2, 2)
+    estimates = jnp.arange(6.0).reshape(3, 2)
+    imagined = Imagined(features, estimates, jnp.ones((3, 2)))
+    bias = Stack([2, 1], "elu", key=jax.random.key(0))
+    values = bias(features[:-1])[..., 0]
+    gradient = jax.grad(value_loss)(bias, imagined)
+    np.testing.assert_allclose(
+        gradient.layers[0].bias, [np.mean(values - estimates[:-1])], rtol=1e-5
+    )
+
+
+def test_what_the_policy_sees_can_be_cut_from_the_gradient() -> None:
+    policy, value = _networks(CONFIG)
+
+    def gradient(config: BehaviorConfig) -> Any:
+        function = eqx.filter_grad(lambda p, c: behavior_loss(
+            p, SYSTEM, value, START, jax.random.key(2), c)[0])  # fmt: skip
+        return eqx.filter_jit(function)(policy, config).stack.layers[0].linear.weight
+
+    whole, cut = gradient(CONFIG), gradient(replace(CONFIG, through_policy=False))
+    assert np.abs(whole - cut).max() > 1e-4
+    _, imagined = LOSS(policy, SYSTEM, value, START, jax.random.key(2), CONFIG)
+    states = imagine(SYSTEM, policy, START, 8, jax.random.key(2), through_policy=False)
+    np.testing.assert_allclose(states.deterministic, imagined.features, rtol=1e-5)
+
+
+def _learn(agent: Dreamer, updates: int = 1500) -> Policy:
+    policy, value = _networks(agent.config.behavior)
+    of_policy, of_value = agent._optimizers
+    optimizers = (None, init_optimizer(of_policy, policy), init_optimizer(of_value, value))
+    slow = None if agent.config.behavior.slow_value_every is None else value
+    first = DreamerState(SYSTEM, policy, value, slow, optimizers, jnp.zeros((), jnp.int32))  # type: ignore[arg-type]
+    moving, fixed = eqx.partition(first, eqx.is_array)
+
+    @jax.jit
+    def learn(moving: Any) -> Any:
+        def step(moving: Any, key: Any) -> Any:
+            x_key, key = jax.random.split(key)
+            start = _starts(jax.random.uniform(x_key, (64,), minval=-1.0, maxval=1.0))
+            state, metrics = agent.learn_behavior(eqx.combine(moving, fixed), start, key)
+            return eqx.filter(state, eqx.is_array), metrics["loss/policy"]
+
+        return jax.lax.scan(step, moving, jax.random.split(jax.random.key(3), updates))[0]
+
+    return eqx.combine(learn(moving), fixed).policy
+
+
+def _cost(control: Callable[[Any], Any]) -> float:
+    x, total = np.linspace(-0.8, 0.8, 9), np.zeros(9)
+    for t in range(60):
+        u = np.asarray(control(x))
+        total += GAMMA**t * (Q * x**2 + R * u**2)
+        x = A * x + B * u
+    return float(total.mean())
+
+
+@pytest.mark.parametrize("slow_value_every", [None, 10])
+def test_the_actor_reaches_the_optimal_cost(slow_value_every: int | None) -> None:
+    """Within 5%, on a linear system with a quadratic cost, whose best gain is Riccati's."""
+    discounted = (np.array([[np.sqrt(GAMMA) * A]]), np.array([[np.sqrt(GAMMA) * B]]))
+    p = scipy.linalg.solve_discrete_are(*discounted, np.array([[Q]]), np.array([[R]]))[0, 0]
+    gain = GAMMA * A * B * p / (R + GAMMA * B**2 * p)
+    best = _cost(lambda x: np.clip(-gain * x, -1, 1))
+    config = DreamerConfig(behavior=replace(CONFIG, slow_value_every=slow_value_every))
+    policy = _learn(Dreamer(config, 1))
+
+    def learned(x: Any) -> Any:
+        return policy(_starts(jnp.asarray(x)).deterministic).mode()[..., 0]
+
+    assert best < 0.7 * _cost(lambda x: 0 * x)
+    assert _cost(learned) < 1.05 * best
