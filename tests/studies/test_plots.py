@@ -189,6 +189,38 @@ def test_bad_inputs(tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5",
+        "[[1, 2]]",
+        "{}",
+        '{"episode": "one", "collect/return": 1}',
+        '{"episode": 1, "collect/return": [1]}',
+        '{"episode": 1, "collect/return": NaN}',
+        '{"episode": 1, "collect/return": 1e308}',
+        '{"episode": 1, "evaluate/mean": "high", "evaluate/scores": [1]}',
+        '{"episode": 1, "evaluate/mean": 1, "evaluate/scores": 5}',
+        '{"episode": 1, "evaluate/mean": 1, "evaluate/scores": [{}]}',
+        '{"episode": 1, "environment_steps": true}',
+        "[" * 100_000,
+        '{"episode": 1' + "0" * 200 + "}",
+    ],
+)
+def test_json_of_another_content_is_named_by_its_line(tmp_path, line):
+    folder = write_run(tmp_path / "run", small(), [row(1, collect__return=1.0)])
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(RunError, match=r"line 2 of .* is damaged"):
+        learning_curve([folder], tmp_path / "curve.png")
+
+
+def test_a_score_that_is_no_number_is_left_out(tmp_path, drawn):
+    rows = [row(2, evaluate__mean=2.0, evaluate__scores=[1.0, None, 3.0])]
+    learning_curve([write_run(tmp_path / "run", small(), rows)], tmp_path / "curve.png")
+    assert lines(drawn[0].axes[0])["planet, 2 test episodes"] == [[2, 2]]
+
+
 def test_no_display_is_needed(tmp_path):
     folder = write_run(tmp_path / "run", small(), [evaluation(2, [1.0])])
     program = "import sys; from armillary.studies.plots import learning_curve as c; "

@@ -14,6 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -105,9 +106,7 @@ def load(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, dict[str, Any]
         RunError: there is no checkpoint, none is sound, it was written by a newer format, or it is
             of a tree of other shapes.
     """
-    return _read_newest(
-        Path(path), lambda file, header, payload: _restore(file, header, payload, like)
-    )
+    return _read_newest(Path(path), partial(_restore, like))
 
 
 def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:

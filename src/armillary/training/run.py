@@ -255,7 +255,8 @@ class Run:
                     "or give another --run"
                 ) from error
             try:
-                remove_stale(self.folder)
+                for folder in (self.folder, self.checkpoints, self.episodes, self.test_episodes):
+                    remove_stale(folder)
             except OSError as error:
                 raise storage_error(self.folder, error) from error
             yield check
