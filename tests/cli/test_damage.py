@@ -26,8 +26,8 @@ FILES = (
     "test/episode-000000.npz",
     "tensorboard/events*",
     "curve.png",
-    "agent.mp4",
 )
+NEVER_READ = FILES[-2:]
 FOLDERS = ("checkpoints", "episodes", "test", "tensorboard")
 OTHER_JSON = (b"null", b"5", b"[]", b"{}", b'{"format": null}', b'{"episode": 1}', b"[" * 50_000)
 
@@ -94,8 +94,13 @@ COMMANDS = ("train", "evaluate", "plot", "video")
 def command(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[[str, Path], tuple[int, str]]:
-    """Runs a command on a run folder; gives its exit code and what it said. Videos are not drawn."""
+    """Runs a command on a run folder; gives its exit code and what it said.
+
+    What takes long and reads nothing of the folder is left out: drawing and encoding.
+    """
     monkeypatch.setattr("armillary.video._mp4", lambda frames, fps: bytes(2000))
+    monkeypatch.setattr("armillary.studies.report.write_prediction", lambda *arguments: None)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, format: None)
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, folder: Path) -> tuple[int, str]:
@@ -129,7 +134,7 @@ def test_any_damage_is_said_or_mended(
     trained: Path, tmp_path: Path, command: Callable[[str, Path], tuple[int, str]], pattern: str
 ) -> None:
     rng = random.Random(pattern)
-    for damage in DAMAGES:
+    for damage in rng.sample(DAMAGES, 2) if pattern in NEVER_READ else DAMAGES:
         folder = Path(shutil.copytree(trained, tmp_path / "run"))
         damage(max(folder.glob(pattern)), rng)
         what = f"{damage.__name__} {pattern}"
