@@ -76,3 +76,44 @@ def test_a_distance_must_fit_into_a_chunk() -> None:
     assert PlanetConfig(objective=ObjectiveConfig(overshooting=50), training=training)
     with pytest.raises(UsageError, match="no chunk is longer than 10"):
         PlanetConfig(objective=ObjectiveConfig(distance=11), training=training)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("objective.free_nats_per", "stez", "'step' or 'batch'"),
+        ("model.dynamics", 3, "'rssm' or 'ssm' or 'rnn' or 'drnn'"),
+        ("agent", ["planet"], "planet, dreamer"),
+        ("task", 5, "expected str"),
+        ("task", None, "expected str"),
+        ("seed", 1.0, "expected int"),
+        ("seed", True, "expected int"),
+        ("planner.horizon", "5", "expected int"),
+        ("planner", 3, "expected a dictionary"),
+        ("model", {"hidden": None}, "expected int"),
+        ("optimizer.learning_rate", [], "expected float"),
+        ("environment.processes", 1, "expected bool"),
+        ("environment.time_limit", 2.5, "expected int or None"),
+        ("objective.overshooting_scales", ["a"], "expected tuple"),
+        ("objective.overshooting_scales", 3, "expected tuple"),
+        ("wandb", {"a": 1}, "expected str or None"),
+    ],
+)
+def test_json_of_the_wrong_types_is_refused_by_its_field(
+    name: str, value: Any, message: str
+) -> None:
+    values = to_dict(planet_paper())
+    *parts, last = name.split(".")
+    part = values
+    for key in parts:
+        part = part[key]
+    part[last] = value
+    with pytest.raises(UsageError, match=message) as caught:
+        from_dict(values)
+    assert (last in str(caught.value)) or last == "model"
+
+
+def test_whole_numbers_are_numbers() -> None:
+    values = to_dict(planet_paper())
+    values["optimizer"]["clip_norm"] = 1000
+    assert from_dict(values) == planet_paper()

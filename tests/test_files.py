@@ -1,9 +1,11 @@
 """Files are whole or absent, whatever happens while they are written."""
 
 import errno
+import fcntl
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -12,7 +14,14 @@ import time
 import pytest
 
 from armillary.errors import StorageError
-from armillary.files import remove_stale, write_atomically
+from armillary.files import (
+    Locked,
+    lock,
+    open_regular,
+    read_json,
+    remove_stale,
+    write_atomically,
+)
 
 
 def test_writes_and_replaces(tmp_path):
@@ -120,3 +129,52 @@ def test_only_old_temporary_files_are_removed(tmp_path):
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     remove_stale(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".b.2.tmp", "c.tmp"]
+
+
+def test_a_killed_writers_file_is_removed_at_once_and_a_living_ones_is_not(tmp_path):
+    left = tmp_path / ".left.0123abcd.tmp"
+    left.touch()
+    os.utime(left, (time.time() + 3600,) * 2)  # the clock was set back since
+    ages = (time.time() - 60,) * 2
+
+    def write(file):
+        os.utime(file.name, ages)
+        remove_stale(tmp_path)
+        assert os.path.exists(file.name)
+
+    write_atomically(tmp_path / "file", write)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("text", [b"{", b"", b"\xff", b"[" * 100_000, b" " * (2**24 + 1)])
+def test_what_is_not_json_is_one_kind_of_error(tmp_path, text):
+    (tmp_path / "file").write_bytes(text)
+    with pytest.raises(ValueError, match=r"."):
+        read_json(tmp_path / "file")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "pipe", "."])
+def test_only_ordinary_files_are_read(tmp_path, path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not an ordinary file"):
+        open_regular(tmp_path / path)
+
+
+def test_a_file_system_that_locks_no_folders_locks_a_file(tmp_path, monkeypatch):
+    real = fcntl.flock
+
+    def flock(descriptor, how):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock(tmp_path) as check:
+        with pytest.raises(Locked, match="another process"), lock(tmp_path):
+            pass
+        check()
+        (tmp_path / ".lock").unlink()
+        with pytest.raises(Locked, match="deleted"):
+            check()
+        with lock(tmp_path), pytest.raises(Locked, match="replaced"):
+            check()

@@ -45,7 +45,7 @@ def test_training_on_an_environment_of_ones_own(
     (tmp_path / "my_environment.py").write_text(_block("class Lamp"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("armillary.config.presets.PRESETS", {"small": lambda: TINY})
+    monkeypatch.setattr("armillary.config.presets.PRESETS", {"planet": {"small": lambda: TINY}})
     block = _block("armillary.train").replace("episodes=20", "episodes=3")
     exec(block, {"replace": replace})
     agent, random = map(float, capsys.readouterr().out.split())

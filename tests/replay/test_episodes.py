@@ -1,9 +1,12 @@
 """The store keeps what it was given, and survives what disks do."""
 
+import io
 import logging
 import os
 import random
 import shutil
+import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +140,79 @@ def test_damaged_files_are_named_set_aside_and_skipped(store, tmp_path, caplog, 
     caplog.clear()
     assert EpisodeStore(tmp_path).indices == [0, 2, 3]
     assert not caplog.records
+
+
+def _npy(shape: tuple[int, ...], descr: str, data: bytes = b"") -> bytes:
+    file = io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + data
+
+
+def _forge(path, **members: bytes) -> None:
+    """Writes an archive with right checksums, some members of which are others."""
+    e = make(1)
+    contents = {
+        "image": _npy(e.image.shape, "|u1", e.image.tobytes()),
+        "action": _npy(e.action.shape, "<f4", e.action.tobytes()),
+        "reward": _npy(e.reward.shape, "<f4", e.reward.tobytes()),
+        "terminal": _npy((), "|b1", b"\0"),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (contents | members).items():
+            archive.writestr(f"{name}.npy", content)
+
+
+REWARD = np.zeros(6, np.float32)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"reward": _npy((2**50,), "<f4")},
+        {"image": _npy((2**50, 4, 4, 3), "|u1")},
+        {"image": _npy((-6, -4, 4, 3), "|u1", bytes(288))},
+        {"action": _npy((6, 2), "|O", bytes(96))},
+        {"terminal": _npy((2**60,), "|b1")},
+        {"terminal": b"\x93NUMPY\x01\0" + (9000).to_bytes(2, "little") + b"(" * 9000},
+        {"simulator_steps": _npy((), "<i8", bytes(8))},
+        {"simulator_steps": _npy((2**59,), "<i8")},
+        {"reward": _npy((6,), "<f4", (REWARD + np.float32(np.inf)).tobytes())},
+        {"action": _npy((6, 2), "<f4", np.full(12, np.nan, np.float32).tobytes())},
+        {f"more{i}": bytes(10) for i in range(3)} | {"image": b""},
+    ],
+)
+def test_what_is_hostile_behind_right_checksums_is_set_aside(store, tmp_path, caplog, members):
+    path = tmp_path / "episode-000001.npz"
+    _forge(path)
+    assert EpisodeStore(tmp_path).indices == [0, 1, 2, 3]  # the forger writes what is read
+    _forge(path, **members)
+    opened = EpisodeStore(tmp_path)
+    assert opened.indices == [0, 2, 3]
+    assert opened.damaged == [1]
+    assert str(path) in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link", "endless device", "pipe"])
+def test_what_is_no_file_is_set_aside(store, tmp_path, caplog, kind):
+    path = tmp_path / "episode-000001.npz"
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "endless device" else tmp_path / "nowhere")
+    assert EpisodeStore(tmp_path).indices == [0, 2, 3]
+    assert str(path) in caplog.text
+
+
+def test_the_steps_of_the_environment_are_kept(tmp_path):
+    counted = replace(make(0), simulator_steps=17)
+    EpisodeStore(tmp_path).write(0, counted)
+    EpisodeStore(tmp_path).write(1, make(0))  # as an older version wrote it
+    store = EpisodeStore(tmp_path)
+    assert [store.load(index).simulator_steps for index in (0, 1)] == [17, None]
 
 
 def test_every_part_of_large_images_is_checked(tmp_path, caplog):

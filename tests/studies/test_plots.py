@@ -10,7 +10,14 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from armillary.config import Config, EvaluationConfig, PlannerConfig, paper, small, to_dict
+from armillary.config import (
+    Config,
+    EvaluationConfig,
+    PlannerConfig,
+    planet_paper,
+    planet_small,
+    to_dict,
+)
 from armillary.errors import RunError, UsageError
 from armillary.studies.plots import learning_curve, read_metrics
 
@@ -64,7 +71,7 @@ def test_seeds_and_trajectories_are_pooled(tmp_path, drawn):
     folders = [
         write_run(
             tmp_path / f"seed{seed}",
-            dataclasses.replace(paper(), seed=seed),
+            dataclasses.replace(planet_paper(), seed=seed),
             [row(1, collect__return=3.0)]
             + [evaluation(25 * (i + 1), scores[seed, i].tolist()) for i in range(2)]
             + [row(50, random__mean=10.0 + seed)],
@@ -96,7 +103,7 @@ def test_one_run_shows_its_training_episodes_too(tmp_path, drawn):
         row(2, collect__return=4.0),
         evaluation(2, [5.0, 7.0, 30.0]),
     ]
-    learning_curve([write_run(tmp_path / "run", small(), rows)], tmp_path / "curve.png")
+    learning_curve([write_run(tmp_path / "run", planet_small(), rows)], tmp_path / "curve.png")
     assert lines(drawn[0].axes[0]) == {
         "planet, training episodes": [[1, 3], [2, 4]],
         "planet, 3 test episodes": [[2, 7]],
@@ -106,7 +113,7 @@ def test_one_run_shows_its_training_episodes_too(tmp_path, drawn):
 def test_a_run_that_was_not_evaluated_yet(tmp_path, drawn):
     rows = [row(1, collect__return=3.0)]
     folders = [
-        write_run(tmp_path / str(seed), dataclasses.replace(small(), seed=seed), rows)
+        write_run(tmp_path / str(seed), dataclasses.replace(planet_small(), seed=seed), rows)
         for seed in range(2)
     ]
     learning_curve(folders, tmp_path / "curve.png")
@@ -114,7 +121,7 @@ def test_a_run_that_was_not_evaluated_yet(tmp_path, drawn):
 
 
 def test_configurations_get_a_line_each_and_tasks_a_panel(tmp_path, drawn):
-    base = dataclasses.replace(paper(), evaluation=EvaluationConfig(episodes=1))
+    base = dataclasses.replace(planet_paper(), evaluation=EvaluationConfig(episodes=1))
     configs = [
         base,
         dataclasses.replace(base, planner=PlannerConfig(horizon=6)),
@@ -138,7 +145,9 @@ def test_configurations_get_a_line_each_and_tasks_a_panel(tmp_path, drawn):
 def test_a_seed_that_is_behind(tmp_path, drawn):
     rows = [evaluation(25, [1.0, 3.0]), evaluation(50, [5.0, 7.0])]
     folders = [
-        write_run(tmp_path / str(seed), dataclasses.replace(paper(), seed=seed), rows[: 2 - seed])
+        write_run(
+            tmp_path / str(seed), dataclasses.replace(planet_paper(), seed=seed), rows[: 2 - seed]
+        )
         for seed in range(2)
     ]
     learning_curve(folders, tmp_path / "curve.png")
@@ -148,7 +157,7 @@ def test_a_seed_that_is_behind(tmp_path, drawn):
 def test_presets_name_their_lines(tmp_path, drawn):
     folders = [
         write_run(tmp_path / config.preset, config, [evaluation(25, [1.0])])
-        for config in (small(), paper())
+        for config in (planet_small(), planet_paper())
     ]
     learning_curve(folders, tmp_path / "curve.png")
     assert set(lines(drawn[0].axes[0])) == {
@@ -159,7 +168,7 @@ def test_presets_name_their_lines(tmp_path, drawn):
 
 def test_missing_values_and_half_a_line(tmp_path, drawn):
     rows = [row(1, collect__return=3.0), row(2, collect__return=None), evaluation(2, [1.0])]
-    folder = write_run(tmp_path / "run", small(), rows)
+    folder = write_run(tmp_path / "run", planet_small(), rows)
     with open(folder / "metrics.jsonl", "a") as file:
         file.write('{"episode": 3, "coll')
     assert read_metrics(folder) == rows
@@ -173,7 +182,7 @@ def test_bad_inputs(tmp_path):
     for folder in (tmp_path / "empty", tmp_path / "nowhere"):
         with pytest.raises(RunError, match="is not a run folder"):
             learning_curve([folder], path)
-    started = write_run(tmp_path / "started", small(), [])
+    started = write_run(tmp_path / "started", planet_small(), [])
     with pytest.raises(RunError, match="no score yet"):
         learning_curve([started], path)
     (started / "metrics.jsonl").write_text('{"episode": 1}\nnonsense\n')
@@ -189,8 +198,40 @@ def test_bad_inputs(tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5",
+        "[[1, 2]]",
+        "{}",
+        '{"episode": "one", "collect/return": 1}',
+        '{"episode": 1, "collect/return": [1]}',
+        '{"episode": 1, "collect/return": NaN}',
+        '{"episode": 1, "collect/return": 1e308}',
+        '{"episode": 1, "evaluate/mean": "high", "evaluate/scores": [1]}',
+        '{"episode": 1, "evaluate/mean": 1, "evaluate/scores": 5}',
+        '{"episode": 1, "evaluate/mean": 1, "evaluate/scores": [{}]}',
+        '{"episode": 1, "environment_steps": true}',
+        "[" * 100_000,
+        '{"episode": 1' + "0" * 200 + "}",
+    ],
+)
+def test_json_of_another_content_is_named_by_its_line(tmp_path, line):
+    folder = write_run(tmp_path / "run", planet_small(), [row(1, collect__return=1.0)])
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(RunError, match=r"line 2 of .* is damaged"):
+        learning_curve([folder], tmp_path / "curve.png")
+
+
+def test_a_score_that_is_no_number_is_left_out(tmp_path, drawn):
+    rows = [row(2, evaluate__mean=2.0, evaluate__scores=[1.0, None, 3.0])]
+    learning_curve([write_run(tmp_path / "run", planet_small(), rows)], tmp_path / "curve.png")
+    assert lines(drawn[0].axes[0])["planet, 2 test episodes"] == [[2, 2]]
+
+
 def test_no_display_is_needed(tmp_path):
-    folder = write_run(tmp_path / "run", small(), [evaluation(2, [1.0])])
+    folder = write_run(tmp_path / "run", planet_small(), [evaluation(2, [1.0])])
     program = "import sys; from armillary.studies.plots import learning_curve as c; "
     program += "c(sys.argv[1:2], sys.argv[2]); assert 'matplotlib.pyplot' not in sys.modules"
     command = [sys.executable, "-c", program, str(folder), str(tmp_path / "curve.png")]

@@ -1,5 +1,7 @@
 """A checkpoint restores every bit, or says clearly why not."""
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -110,6 +112,79 @@ def test_a_damaged_newest_falls_back_with_its_name(tmp_path, caplog, damage):
         0,
         2,
     ]
+
+
+def _forged(line: bytes, payload: bytes = b"") -> bytes:
+    body = line + b"\n" + payload
+    return b"armillary-checkpoint " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def _hostile_array() -> bytes:
+    """A leaf that promises an exabyte."""
+    file = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (2**58,)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"5",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"format": null, "meta": {}, "leaves": []}',
+        b'{"format": "1", "meta": {}, "leaves": []}',
+        b'{"format": 1, "meta": [], "leaves": []}',
+        b'{"format": 1, "meta": {}, "leaves": null}',
+        b'{"format": 1, "meta": {}, "leaves": [5]}',
+        b'{"format": 1, "meta": {}}',
+    ],
+)
+def test_what_is_malformed_behind_a_right_checksum_is_passed_over(tmp_path, caplog, line):
+    checkpoint.save(tmp_path, make(1), {"number": 1})
+    path = tmp_path / "checkpoint-000009.armillary"
+    path.write_bytes(_forged(line))
+    assert checkpoint.load(tmp_path, make(0))[1] == {"number": 1}
+    assert f"{path} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("payload", [b"", b"nothing", _hostile_array()])
+def test_a_payload_malformed_behind_a_right_checksum_is_passed_over(tmp_path, caplog, payload):
+    line = checkpoint.save(tmp_path, make(1), {"number": 1}).read_bytes().split(b"\n", 2)[1]
+    path = tmp_path / "checkpoint-000009.armillary"
+    path.write_bytes(_forged(line, payload))
+    tree, meta = checkpoint.load(tmp_path, make(0))
+    assert (meta, bits(tree)) == ({"number": 1}, bits(make(1)))
+    assert f"{path} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link", "endless device", "pipe"])
+def test_what_is_no_file_hides_no_sound_checkpoint(tmp_path, caplog, kind):
+    checkpoint.save(tmp_path, make(1), {"number": 1})
+    path = tmp_path / "checkpoint-000009.armillary"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "endless device" else tmp_path / "nowhere")
+    assert checkpoint.load(tmp_path, make(0))[1] == {"number": 1}
+    assert str(path) in caplog.text
+    checkpoint.save(tmp_path, make(2), {"number": 2})
+    assert sorted(os.listdir(tmp_path)) == [
+        "checkpoint-000000.armillary",
+        "checkpoint-000010.armillary",
+    ]
+
+
+def test_a_folder_that_is_a_file_does_not_count_as_empty(tmp_path):
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(RunError, match="cannot be read"):
+        checkpoint.exists(tmp_path / "checkpoints")
 
 
 def test_nothing_sound_is_left(tmp_path):

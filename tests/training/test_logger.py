@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import struct
 import sys
+import time
 import types
 
 import imageio.v3 as imageio
@@ -36,7 +38,7 @@ def rows(folder) -> list[dict]:
 def events(folder) -> list[Event]:
     """Reads TFRecord files: length, its checksum, the record, its checksum."""
     found = []
-    for path in sorted((folder / "tensorboard").iterdir(), key=lambda p: p.name[-19:]):
+    for path in sorted((folder / "tensorboard").iterdir()):  # as TensorBoard does
         content = io.BytesIO(path.read_bytes())
         while header := content.read(12):
             (length,) = struct.unpack("<Q4x", header)
@@ -109,6 +111,61 @@ def test_a_resumed_log_is_that_of_one_run(tmp_path):
     assert scalars_in(tmp_path / "whole") == scalars_in(tmp_path / "resumed")
 
 
+@pytest.mark.parametrize("damage", ["zeros", "cut", "gone", "changed"])
+def test_rows_that_a_checkpoint_knows_are_written_again(tmp_path, caplog, damage):
+    path = tmp_path / "metrics.jsonl"
+    with Logger(tmp_path) as logger:
+        for step in range(3):
+            logger.scalars(counters(step), {"x": step})
+    whole, position = path.read_bytes(), json.loads(json.dumps(logger.position))
+    if damage == "gone":
+        path.unlink()
+    else:
+        changed = {"zeros": bytes(len(whole)), "cut": whole[:20], "changed": b"9" + whole[1:]}
+        path.write_bytes(changed[damage])
+    Logger(tmp_path, position).close()
+    assert path.read_bytes() == whole
+    assert f"{path} was changed or is missing: its 3 rows" in caplog.text
+
+
+def test_rows_that_an_older_checkpoint_only_counts_are_missed(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    with Logger(tmp_path) as logger:
+        for step in range(3):
+            logger.scalars(counters(step), {"x": step})
+    position = {n: v for n, v in logger.position.items() if n != "metrics"}
+    Logger(tmp_path, position).close()
+    assert not caplog.records
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"\xff" * (len(lines[1]) - 1) + b"\n" + lines[2])
+    Logger(tmp_path, position).close()
+    assert f"{path} has lost rows" in caplog.text
+    assert [row["environment_steps"] for row in rows(tmp_path)] == [0, 2]
+
+
+def test_event_files_are_in_order_whatever_the_clock_says(tmp_path, monkeypatch):
+    older = tmp_path / "tensorboard" / "events.out.tfevents.1700000000.host.1700000000000000000"
+    older.parent.mkdir()
+    older.touch()
+    position = None
+    for number, clock in enumerate((1.8e9, 1.6e9, 1.7e9)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        with Logger(tmp_path, position) as logger:
+            logger.scalars(counters(number), {"x": number})
+        position = logger.position
+    assert min((tmp_path / "tensorboard").iterdir()) == older
+    assert scalars_in(tmp_path) == {"x": [(0, 0), (1, 1), (2, 2)]}
+
+
+def test_each_row_is_synchronised_to_the_disk(tmp_path, monkeypatch):
+    synchronised = []
+    with Logger(tmp_path) as logger:
+        number = logger._lines.fileno()
+        monkeypatch.setattr(os, "fsync", synchronised.append)
+        logger.scalars(counters(0), {"x": 1})
+        assert number in synchronised
+
+
 def test_a_run_without_a_checkpoint_begins_its_log_again(tmp_path):
     for value in (1.0, 2.0):
         with Logger(tmp_path) as logger:
@@ -117,7 +174,7 @@ def test_a_run_without_a_checkpoint_begins_its_log_again(tmp_path):
     assert scalars_in(tmp_path) == {"x": [(0, 2.0)]}
 
 
-def test_a_log_that_lost_its_end_goes_on_after_a_whole_line(tmp_path):
+def test_a_log_that_lost_its_end_has_it_again(tmp_path, caplog):
     with Logger(tmp_path) as logger:
         logger.scalars(counters(0), {"x": 1.0})
         logger.scalars(counters(1), {"x": 1.0})
@@ -125,7 +182,8 @@ def test_a_log_that_lost_its_end_goes_on_after_a_whole_line(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     with Logger(tmp_path, logger.position) as again:
         again.scalars(counters(2), {"x": 3.0})
-    assert [row["environment_steps"] for row in rows(tmp_path)] == [0, 2]
+    assert "its 2 rows until the last checkpoint are written again" in caplog.text
+    assert [row["environment_steps"] for row in rows(tmp_path)] == [0, 1, 2]
 
 
 def test_pictures_and_videos(tmp_path):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import struct
 import zipfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,11 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from numpy.typing import ArrayLike
 
 from armillary.errors import RunError, UsageError
-from armillary.files import remove_stale, storage_error, write_atomically
+from armillary.files import open_regular, remove_stale, storage_error, write_atomically
+from armillary.replay.archive import data_offset, read_array, read_header, verify
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,9 @@ class Episode:
     reward: Float32[np.ndarray, " rows"]
     terminal: bool = False
     """True if the environment ended the episode, False if a time limit cut it."""
+    simulator_steps: int | None = None
+    """Steps of the wrapped environment: up to `steps` times the action repeat, and fewer where the
+    episode ended inside a repeat. None: not counted, in files of an older version."""
 
     def __post_init__(self) -> None:
         layout = {"image": (4, np.uint8), "action": (2, np.float32), "reward": (1, np.float32)}
@@ -76,6 +79,7 @@ class _Entry:
     action: np.ndarray
     reward: np.ndarray
     terminal: bool
+    simulator_steps: int | None
 
 
 class EpisodeStore:
@@ -127,17 +131,21 @@ class EpisodeStore:
         if difference := self._difference(path, episode.image.shape, episode.action.shape):
             raise UsageError(difference)
 
+        arrays: dict[str, ArrayLike] = {
+            "image": np.ascontiguousarray(episode.image),
+            "action": np.ascontiguousarray(episode.action),
+            "reward": episode.reward,
+            "terminal": np.bool_(episode.terminal),
+        }
+        if episode.simulator_steps is not None:
+            arrays["simulator_steps"] = np.int64(episode.simulator_steps)
+
         def save(file: BinaryIO) -> None:
-            np.savez(
-                file,
-                image=np.ascontiguousarray(episode.image),
-                action=np.ascontiguousarray(episode.action),
-                reward=episode.reward,
-                terminal=np.bool_(episode.terminal),
-            )
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
         write_atomically(path, save)
-        self._entries[index] = _read_entry(path)
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            self._entries[index] = _read_entry(path, archive)
 
     def __len__(self) -> int:
         """Episodes that can be read."""
@@ -147,6 +155,12 @@ class EpisodeStore:
     def indices(self) -> list[int]:
         """Indices of the episodes that can be read, ascending."""
         return sorted(self._entries)
+
+    @property
+    def damaged(self) -> list[int]:
+        """Indices of the episodes that were set aside, when this store was opened or before."""
+        folder = self.folder / "damaged"
+        return list(_numbered(folder)) if folder.is_dir() else []
 
     @property
     def lengths(self) -> dict[int, int]:
@@ -167,7 +181,8 @@ class EpisodeStore:
         entry = self._entries[index]
         image = np.empty(entry.shape, np.uint8)
         self.read_images(index, 0, image)
-        return Episode(image, entry.action.copy(), entry.reward.copy(), entry.terminal)
+        small = entry.action.copy(), entry.reward.copy(), entry.terminal, entry.simulator_steps
+        return Episode(image, *small)
 
     def image_shape(self) -> tuple[int, ...]:
         """(H, W, 3) of every image in the store, which must not be empty."""
@@ -234,53 +249,51 @@ class EpisodeStore:
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
-    """Returns the episode files of a folder by index, ascending; empty if there is no folder."""
-    matches = ((re.fullmatch(r"episode-(\d+)\.npz", p.name), p) for p in folder.glob("episode-*"))
+    """Returns the episode files of a folder by index, ascending.
+
+    Raises:
+        RunError: the folder may not be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise RunError(f"{folder} may not be read ({error.strerror}): make it readable") from error
+    matches = ((re.fullmatch(r"episode-(\d+)\.npz", name), folder / name) for name in names)
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
 def _verify(path: Path) -> _Entry | Exception:
     """Returns the entry of a file whose checksums are right, or else what is wrong with it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if any(i.compress_type or i.flag_bits & 1 for i in archive.infolist()):
-                raise ValueError("not an uncompressed archive")
-            if (member := archive.testzip()) is not None:
-                raise ValueError(f"wrong checksum of {member}")
-        return _read_entry(path)
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            verify(archive, os.fstat(file.fileno()).st_size)
+            return _read_entry(path, archive)
     except PermissionError as error:
         raise RunError(f"episode {path} may not be read: make it readable, then go on") from error
-    except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError) as error:
-        return error
-    except (zipfile.BadZipFile, struct.error, OverflowError) as error:
+    except Exception as error:  # whatever Python and NumPy find wrong with the bytes
         return error
 
 
-def _read_entry(path: Path) -> _Entry:
+def _read_entry(path: Path, archive: zipfile.ZipFile) -> _Entry:
     """Reads the small arrays, and where in the file the images lie.
 
     Raises:
-        ValueError: the arrays are not those of an episode.
+        ValueError, KeyError: the arrays are not those of an episode.
     """
-    with np.load(path) as arrays:
-        action, reward, terminal = arrays["action"], arrays["reward"], arrays["terminal"]
-    with zipfile.ZipFile(path) as archive, archive.open("image.npy") as member:
-        version = np.lib.format.read_magic(member)
-        if version != (1, 0):
-            raise ValueError(f"images in NumPy's format {version}")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
-        header = archive.getinfo("image.npy").header_offset
-        offset = _data_offset(path, header) + member.tell()
-    if fortran_order or dtype != np.uint8 or terminal.shape:
-        raise ValueError("images of another layout")
+    action, reward = (read_array(archive, name, np.float32) for name in ("action", "reward"))
+    terminal = read_array(archive, "terminal", np.bool_)
+    steps = None
+    if "simulator_steps.npy" in archive.namelist():
+        steps = int(read_array(archive, "simulator_steps", np.int64))
+    with archive.open("image.npy") as member:
+        shape = read_header(archive, member, np.uint8)
+        offset = data_offset(path, archive, "image.npy") + member.tell()
     stand_in = np.broadcast_to(np.uint8(0), shape)  # the shape of the images without their memory
     Episode(stand_in, action, reward)
-    return _Entry(path, offset, shape, action, reward, bool(terminal))
-
-
-def _data_offset(path: Path, header_offset: int) -> int:
-    """Returns where a zip member's data begin: after its local header, name and extra field."""
-    with open(path, "rb") as file:
-        file.seek(header_offset)
-        header: Sequence[int] = struct.unpack("<26xHH", file.read(30))
-    return header_offset + 30 + sum(header)
+    if terminal.shape or (steps is not None and steps < len(reward) - 1):
+        raise ValueError("another layout")
+    for name, array in (("action", action), ("reward", reward)):
+        if not np.isfinite(array).all():
+            step = np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+            raise ValueError(f"the {name} of step {step} is not a finite number")
+    return _Entry(path, offset, shape, action, reward, bool(terminal), steps)

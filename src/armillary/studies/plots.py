@@ -14,7 +14,7 @@ import numpy as np
 
 from armillary.config import Config, flatten, to_dict
 from armillary.errors import RunError, UsageError
-from armillary.files import write_atomically
+from armillary.files import open_regular, parse_json, write_atomically
 from armillary.training.run import MAY_CHANGE, Run
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 BAND = (5, 95)
 """Percentiles that the band spans, as in the paper's figures."""
+_SINGLE = {"environment_steps", "collect/return"}
+_LARGEST = 1e100
+"""No run logs a number as large; not a number is not below it either."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,51 @@ def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         RunError: there is no such file, or a line is damaged.
     """
     path = Path(folder) / "metrics.jsonl"
-    if not path.is_file():
+    try:
+        with open_regular(path) as file:
+            lines = file.read().split(b"\n")[:-1]
+    except FileNotFoundError as error:
         raise RunError(
             f"{str(folder)!r} has no metrics.jsonl: give the folder of a run that `armillary "
             "train` has begun"
-        )
+        ) from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror})") from error
     rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+    for number, line in enumerate(lines, 1):
         try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise RunError(f"line {number} of {path} is damaged ({error}): remove it") from error
+            row = parse_json(line)
+            _check_row(row)
+        except ValueError as error:
+            raise RunError(
+                f"line {number} of {path} is damaged ({error}): start its run again, which writes "
+                "the lines that its checkpoint knows anew, or remove the line"
+            ) from error
+        rows.append(row)
     return rows
+
+
+def _check_row(row: Any) -> None:
+    """Raises ValueError if a row is not what a run logs, as far as curves are drawn from it."""
+    if not isinstance(row, dict):
+        raise ValueError("it is not a JSON object")
+    if not (isinstance(row.get("episode"), int) and _is_number(row["episode"])):
+        raise ValueError("it has no episode")
+    for name, value in row.items():
+        if name.endswith("/scores"):
+            right = value is None or (isinstance(value, list) and all(map(_is_score, value)))
+        else:
+            right = (name not in _SINGLE and not name.endswith("/mean")) or _is_score(value)
+        if not right:
+            raise ValueError(f"its {name} is {value!r}"[:80])
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def learning_curve(folders: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> Path:
@@ -93,7 +129,8 @@ def learning_curve(folders: Sequence[str | os.PathLike[str]], path: str | os.Pat
         config, rows = Run(Path(folder)).config, read_metrics(folder)
         if not any("evaluate/mean" in row or "collect/return" in row for row in rows):
             raise RunError(
-                f"{str(folder)!r} has no score yet: wait until its first episode is over"
+                f"{str(folder)!r} has no score yet: wait until its first episode is over; if it is "
+                "over, the metrics are lost: `armillary train --run` writes them again"
             )
         tasks[config.task].append((config, rows))
     columns = min(3, len(tasks))
@@ -182,7 +219,8 @@ def evaluation_curve(runs: list[list[dict[str, Any]]], name: str = "evaluate") -
     for rows in runs:
         latest = {row["episode"]: row for row in rows if row.get(f"{name}/mean") is not None}
         for episode, row in latest.items():  # evaluated twice at one episode: the later counts
-            found[episode] += row.get(f"{name}/scores") or [row[f"{name}/mean"]]
+            scores = [score for score in row.get(f"{name}/scores") or [] if score is not None]
+            found[episode] += scores or [row[f"{name}/mean"]]
     return Curve(sorted(found), [found[episode] for episode in sorted(found)])
 
 

@@ -6,7 +6,6 @@ in Figures 4 to 9 and in Table 1, and is trained once.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
@@ -19,6 +18,7 @@ from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
 from armillary.studies.comparisons import Comparison, Scale, Variant
 from armillary.studies.workers import share
+from armillary.training.results import read_results
 from armillary.training.run import InUse, Run
 
 
@@ -39,11 +39,8 @@ class Member:
     @property
     def results(self) -> dict[str, Any] | None:
         """What the run ended with; None if it has not ended."""
-        path = Run(self.folder).results
-        if not path.exists():
-            return None
-        results: dict[str, Any] = json.loads(path.read_text())
-        return results if results["episodes"] >= self.config.episodes else None
+        results = read_results(Run(self.folder).results)
+        return results if results and results["episodes"] >= self.config.episodes else None
 
 
 def members(comparison: Comparison, scale: Scale, folder: Path) -> list[Member]:

@@ -12,6 +12,9 @@ import json
 import logging
 import os
 import re
+import stat
+from collections.abc import Callable
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -22,7 +25,13 @@ import numpy as np
 from jaxtyping import PyTree
 
 from armillary.errors import RunError
-from armillary.files import remove_stale, storage_error, write_atomically
+from armillary.files import (
+    open_regular,
+    parse_json,
+    remove_stale,
+    storage_error,
+    write_atomically,
+)
 from armillary.version import __version__
 
 log = logging.getLogger(__name__)
@@ -30,6 +39,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 _MAGIC = b"armillary-checkpoint"
 Tree = TypeVar("Tree", bound=PyTree)
+T = TypeVar("T")
 
 
 def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> Path:
@@ -69,10 +79,10 @@ def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> 
     kept = False
     try:
         for old in earlier:
-            if not kept and _sound(old):
+            if not kept and sound(old):
                 kept = True
             else:
-                old.unlink(missing_ok=True)
+                _remove(old)
         remove_stale(folder)
     except OSError as error:
         raise storage_error(folder, error) from error
@@ -96,7 +106,61 @@ def load(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, dict[str, Any]
         RunError: there is no checkpoint, none is sound, it was written by a newer format, or it is
             of a tree of other shapes.
     """
-    path, header, payload = _read_newest(Path(path))
+    return _read_newest(Path(path), partial(_restore, like))
+
+
+def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the meta of the newest checkpoint that is not damaged, to build `load`'s `like` from.
+
+    Raises:
+        RunError: as `load`.
+    """
+    return _read_newest(Path(path), lambda file, header, payload: header["meta"])
+
+
+def newest(folder: str | os.PathLike[str]) -> Path | None:
+    """Returns the newest checkpoint file in `folder`, sound or not, or None if there is none.
+
+    Raises:
+        RunError: the folder may not be read, or is none.
+    """
+    return next(iter(_list(Path(folder))), None)
+
+
+def exists(folder: str | os.PathLike[str]) -> bool:
+    """Says whether there is any checkpoint, sound or not, in `folder`.
+
+    Raises:
+        RunError: the folder may not be read, or is none.
+    """
+    return newest(folder) is not None
+
+
+def sound(path: Path) -> bool:
+    """Says whether a checkpoint file is as it was written."""
+    try:
+        _read(path)
+    except (_Damaged, FileNotFoundError):
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Removes what has the name of a checkpoint; a folder only if it is empty."""
+    try:
+        if stat.S_ISDIR(path.lstat().st_mode):
+            path.rmdir()
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("%s is no checkpoint and cannot be removed (%s): remove it", path, error)
+
+
+def _restore(
+    like: Tree, path: Path, header: dict[str, Any], payload: bytes
+) -> tuple[Tree, dict[str, Any]]:
     saved, expected = header["leaves"], _leaves(like)
     if saved != expected:
         pairs = zip_longest(saved, expected, fillvalue=["nothing"])
@@ -106,26 +170,10 @@ def load(path: str | os.PathLike[str], like: Tree) -> tuple[Tree, dict[str, Any]
             f"{' '.join(map(str, ours))} was expected; load it with the configuration that it was "
             "trained with"
         )
-    return eqx.tree_deserialise_leaves(io.BytesIO(payload), like), header["meta"]
-
-
-def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns the meta of the checkpoint that `load` would restore, to build its `like` from.
-
-    Raises:
-        RunError: as `load`.
-    """
-    return _read_newest(Path(path))[1]["meta"]
-
-
-def newest(folder: str | os.PathLike[str]) -> Path | None:
-    """Returns the newest checkpoint file in `folder`, sound or not, or None if there is none."""
-    return next(iter(_list(Path(folder))), None)
-
-
-def exists(folder: str | os.PathLike[str]) -> bool:
-    """Says whether there is any checkpoint, sound or not, in `folder`."""
-    return newest(folder) is not None
+    try:
+        return eqx.tree_deserialise_leaves(io.BytesIO(payload), like), header["meta"]
+    except Exception as error:  # whatever NumPy and Equinox find wrong with the bytes
+        raise _Damaged(f"checkpoint {path} is damaged ({error})") from error
 
 
 def _leaves(tree: PyTree) -> list[list[Any]]:
@@ -139,28 +187,35 @@ def _leaves(tree: PyTree) -> list[list[Any]]:
 
 
 def _list(folder: Path) -> list[Path]:
-    """Returns the checkpoints in a folder, newest first."""
-    files = folder.glob("checkpoint-*.armillary")
-    numbered = [file for file in files if re.fullmatch(r"checkpoint-\d+", file.stem)]
+    """Returns the checkpoints in a folder, newest first; none if there is no folder."""
+    try:
+        files = [folder / name for name in os.listdir(folder)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(
+            f"the checkpoints in {folder} cannot be read ({error.strerror}): it must be a folder "
+            "that you may read"
+        ) from error
+    numbered = [file for file in files if re.fullmatch(r"checkpoint-\d+\.armillary", file.name)]
     return sorted(numbered, key=lambda file: int(file.stem[11:]), reverse=True)
 
 
-def _read_newest(path: Path) -> tuple[Path, dict[str, Any], bytes]:
+def _read_newest(path: Path, use: Callable[[Path, dict[str, Any], bytes], T]) -> T:
+    """Returns what `use` makes of the path, header and payload of the newest sound checkpoint."""
     if path.is_file():
-        return _read(path)
+        return use(*_read(path))
     damaged: list[str] = []
     for _ in range(3):  # a running training may replace the files that were listed
         for file in _list(path):
             try:
-                content = _read(file)
+                return use(*_read(file))
             except FileNotFoundError:
                 break
             except _Damaged as error:
                 if str(error) not in damaged:
                     damaged.append(str(error))
                     log.warning("%s: falling back to the checkpoint before it", error)
-            else:
-                return content
         else:
             break
     if damaged:
@@ -176,28 +231,45 @@ class _Damaged(RunError):
 
 
 def _read(path: Path) -> tuple[Path, dict[str, Any], bytes]:
-    """Reads, verifies and splits a checkpoint file."""
+    """Reads, verifies and splits a checkpoint file.
+
+    Raises:
+        FileNotFoundError: it has just been removed.
+        RunError: it is damaged, may not be read, or is of a newer format.
+    """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             magic, _, digest = file.readline(128).rstrip(b"\n").partition(b" ")
-            body = file.read()
+            body = file.read() if magic == _MAGIC else b""
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise _Damaged(f"checkpoint {path} is damaged (a link that leads nowhere)") from error
+        raise
     except PermissionError as error:
         raise RunError(f"checkpoint {path} may not be read: make it readable first") from error
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "it does not fit into memory"
+        raise _Damaged(f"checkpoint {path} is damaged ({reason})") from error
     if magic != _MAGIC or hashlib.sha256(body).hexdigest().encode() != digest:
         raise _Damaged(f"checkpoint {path} is damaged (wrong checksum)")
     line, _, payload = body.partition(b"\n")
-    header = json.loads(line)
-    if header["format"] > FORMAT:
+    return path, _header(path, line), payload
+
+
+def _header(path: Path, line: bytes) -> dict[str, Any]:
+    """Returns the second line of a checkpoint, which is what `save` writes there."""
+    try:
+        header = parse_json(line)
+        newer, leaves = header["format"] > FORMAT, header.get("leaves")
+        right = isinstance(leaves, list) and all(isinstance(leaf, list) for leaf in leaves)
+        right = right and isinstance(header["meta"], dict)
+    except (ValueError, TypeError, KeyError):
+        newer = right = False
+    if newer:
         raise RunError(
-            f"{path} was written by armillary {header['version']}, this is "
+            f"{path} was written by armillary {header.get('version')}, this is "
             f"{__version__}, which cannot read its format: upgrade armillary"
         )
-    return path, header, payload
-
-
-def _sound(path: Path) -> bool:
-    try:
-        _read(path)
-    except _Damaged:
-        return False
-    return True
+    if not right:
+        raise _Damaged(f"checkpoint {path} is damaged (its header is not one)")
+    return header

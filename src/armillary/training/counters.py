@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from armillary.config.fields import check_types
+from armillary.errors import RunError, UsageError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -13,10 +23,78 @@ class Counters:
     episodes: int = 0
     updates: int = 0
     simulator_steps: int = 0
+    """Steps of the wrapped environments, each counted once."""
     seconds: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
     """Sums of the losses of the updates since the last episode."""
     evaluated: int = -1
     """Episodes that had been collected at the last test, which a resumed run does not repeat."""
-    position: dict[str, int] | None = None
+    position: dict[str, int | str] | None = None
     """How far the log files were, to which a resumed run cuts them back."""
+    config: dict[str, Any] | None = None
+    """The configuration that the parameters come from; None: an older version did not keep it."""
+    machine: dict[str, int | str] | None = None
+    """What the last bits depend on, see `machine`; None: an older version did not keep it."""
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any], where: Path) -> Counters:
+        """Returns the counters that a checkpoint keeps as its meta.
+
+        Raises:
+            RunError: it keeps something else; says what.
+        """
+        try:
+            unknown = set(meta) - {field.name for field in fields(cls)}
+            if unknown or "action_size" not in meta:
+                raise UsageError(f"unknown or missing: {', '.join(unknown) or 'action_size'}")
+            check_types(cls, meta)
+            counters = cls(**meta)
+            position = counters.position or {}
+            sizes = (position.get("metrics_bytes", 0), position.get("environment_steps", 0))
+            counts = (counters.episodes, counters.updates, counters.simulator_steps, *sizes)
+            if counters.action_size < 1 or not all(isinstance(n, int) and n >= 0 for n in counts):
+                raise UsageError("a negative count")
+        except UsageError as error:
+            raise RunError(
+                f"the newest checkpoint in {where} holds no counters of a run ({error}): move it "
+                "away, and the one before it is taken"
+            ) from error
+        return counters
+
+
+def machine() -> dict[str, int | str]:
+    """Returns what the last bits of a run depend on: the device, the cores (on a CPU), JAX."""
+    import jax
+
+    device = jax.devices()[0]
+    facts: dict[str, int | str] = {"device": device.device_kind, "JAX": jax.__version__}
+    if device.platform == "cpu":
+        affinity = getattr(os, "sched_getaffinity", None)
+        facts["cores"] = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return facts
+
+
+def warn_of_another_machine(
+    before: Mapping[str, int | str] | None, now: Mapping[str, int | str] | None, folder: Path
+) -> None:
+    """Warns if a run goes on where its bits will not be those that it would have had.
+
+    Args:
+        before: `machine` when the checkpoint was saved, None: not known.
+        now: `machine` in this process.
+        folder: of the run.
+    """
+    if before is None or now is None:
+        return
+    changes = ", ".join(
+        f"{name} {before.get(name)} before and {now.get(name)} now"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )
+    if changes:
+        log.warning(
+            "%s goes on, but its last bits will not be those of a run that stayed on one machine "
+            "(%s)",
+            folder,
+            changes,
+        )

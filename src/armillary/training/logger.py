@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+import re
 import time
 import zlib
 from collections.abc import Mapping
@@ -16,15 +18,19 @@ import numpy as np
 from jaxtyping import UInt8
 
 from armillary.errors import UsageError
-from armillary.files import storage_error
+from armillary.files import open_regular, parse_json, storage_error, write_atomically
+
+log = logging.getLogger(__name__)
 
 
 class Logger:
     """Appends scalars to `metrics.jsonl` and scalars, pictures and videos to TensorBoard.
 
-    The JSON lines are flushed one by one. TensorBoard's x-axis is environment (simulator) steps.
-    A resumed run hands in the `position` that its checkpoint recorded: lines after it are cut off,
-    and TensorBoard is told to forget what came after it, because the run will log it again.
+    The JSON lines are synchronised to the disk one by one. TensorBoard's x-axis is environment
+    (simulator) steps. A resumed run hands in the `position` that its checkpoint recorded: lines
+    after it are cut off, lines before it that are no longer there are written again, with a
+    warning, and TensorBoard is told to forget what came after it, because the run will log it
+    again.
 
     Args:
         folder: the run folder; the event files go to its subfolder `tensorboard`.
@@ -40,7 +46,7 @@ class Logger:
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        resume_at: Mapping[str, int] | None = None,
+        resume_at: Mapping[str, Any] | None = None,
         *,
         wandb: str | None = None,
         config: Mapping[str, Any] | None = None,
@@ -53,19 +59,25 @@ class Logger:
         self._events_folder = folder / "tensorboard"
         try:
             self._events_folder.mkdir(parents=True, exist_ok=True)
-            self._lines = open(self._path, "a+b")  # noqa: SIM115 (closed by `close`)
-            self._lines.seek(0)
-            earlier = self._lines.read()
-            kept = earlier[: resume_at["metrics_bytes"] if resume_at else 0]
-            self._bytes = kept.rfind(b"\n") + 1
-            self._lines.truncate(self._bytes)
-            prefix, suffix = str(self._events_folder / "events"), f".{time.time_ns()}"
-            self._events = EventsWriter(prefix, suffix)
+            earlier = self._earlier()
+            self._text = bytearray(_kept(self._path, earlier, resume_at))
+            if earlier is None or not earlier.startswith(self._text):
+                write_atomically(self._path, lambda file: file.write(self._text))
+            self._lines = open(self._path, "ab")  # noqa: SIM115 (closed by `close`)
+            self._lines.truncate(len(self._text))
+            self._events = EventsWriter(str(self._events_folder / _next(self._events_folder)))
         except OSError as error:
             raise storage_error(folder, error) from error
         self._step = resume_at["environment_steps"] if resume_at else 0
         if resume_at or earlier:
             self._purge(self._step + 1 if resume_at else 0)
+
+    def _earlier(self) -> bytes | None:
+        try:
+            with open_regular(self._path) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
 
     def scalars(self, counters: Mapping[str, float], values: Mapping[str, Any]) -> None:
         """Logs values at one moment of the run.
@@ -85,9 +97,10 @@ class Logger:
         try:
             self._lines.write(line)
             self._lines.flush()
+            os.fsync(self._lines.fileno())
         except OSError as error:
             raise storage_error(self._path, error) from error
-        self._bytes += len(line)
+        self._text += line
         self._step = int(counters["environment_steps"])
         single = {name: value for name, value in values.items() if np.ndim(value) == 0}
         summary = Summary(
@@ -138,9 +151,13 @@ class Logger:
         self._write(Summary(value=[Summary.Value(tag=name, image=picture)]), step)
 
     @property
-    def position(self) -> dict[str, int]:
-        """Where the log ends now, for a checkpoint to record."""
-        return {"metrics_bytes": self._bytes, "environment_steps": self._step}
+    def position(self) -> dict[str, int | str]:
+        """Where the log ends now and what it says until there, for a checkpoint to record."""
+        return {
+            "metrics_bytes": len(self._text),
+            "environment_steps": self._step,
+            "metrics": self._text.decode(),
+        }
 
     def close(self) -> None:
         """Ends the files.
@@ -185,6 +202,56 @@ class Logger:
             self._events.flush()
         except OSError as error:
             raise storage_error(self._events_folder, error) from error
+
+
+def _kept(path: Path, earlier: bytes | None, resume_at: Mapping[str, Any] | None) -> bytes:
+    """Returns the lines with which the log of a resumed run begins; warns if they were not there.
+
+    They are in the position; in that of an older version there is only their length.
+    """
+    if resume_at is None:
+        return b""
+    earlier = earlier or b""
+    if "metrics" in resume_at:
+        kept = str(resume_at["metrics"]).encode()
+        if not earlier.startswith(kept):
+            log.warning(
+                "%s was changed or is missing: its %d rows until the last checkpoint are written "
+                "again from there",
+                path,
+                kept.count(b"\n"),
+            )
+        return kept
+    lines = earlier[: resume_at["metrics_bytes"]].splitlines(keepends=True)
+    kept = b"".join(line for line in lines if line.endswith(b"\n") and _is_json(line))
+    if len(kept) < resume_at["metrics_bytes"]:
+        log.warning(
+            "%s has lost rows: %d of %d bytes until the last checkpoint are left, and the learning "
+            "curve will lack the others",
+            path,
+            len(kept),
+            resume_at["metrics_bytes"],
+        )
+    return kept
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        parse_json(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _next(folder: Path) -> str:
+    """Returns how the next event file begins: TensorBoard reads them in the order of their names.
+
+    The rest of a name is the time, but a clock may be set back. `events.run` comes after the
+    `events.out` of older versions.
+    """
+    matches = (re.match(r"events\.run-(\d+)\.", path.name) for path in folder.iterdir())
+    number = max((int(match[1]) for match in matches if match), default=0) + 1
+    return f"events.run-{number:06d}"
 
 
 def _plain(value: Any) -> Any:

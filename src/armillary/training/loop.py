@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -23,16 +22,17 @@ from armillary.config import Config, to_dict
 from armillary.envs import action_repeat, side_by_side
 from armillary.envs.build import common_action_size
 from armillary.errors import EnvironmentFailure, NumericalError, UsageError
-from armillary.files import write_atomically
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.replay.sampler import Batch, ChunkSampler, prefetch
 from armillary.training import checkpoint
-from armillary.training.counters import Counters
+from armillary.training.counters import Counters, machine, warn_of_another_machine
 from armillary.training.logger import Logger
 from armillary.training.progress import Progress
+from armillary.training.results import read_results, write_results
 from armillary.training.rollout import returns, rollout
 from armillary.training.run import Run
 from armillary.training.signals import Stopped, StopRequest, stop_request
+from armillary.training.stored import check_episodes
 from armillary.training.testing import Tester, scalars, together
 
 
@@ -47,7 +47,8 @@ def train(
     Args:
         config: the run's configuration.
         folder: the run folder. If it holds a run of this configuration, that run goes on from
-            its last checkpoint, and ends with the parameters and scores of one never stopped.
+            its last checkpoint, and ends with the parameters and scores of one never stopped: the
+            same bits, on the same device, number of cores and version of JAX.
         on_progress: called with the counters after each update and each collected episode.
 
     Returns:
@@ -60,12 +61,13 @@ def train(
         EnvironmentFailure, RenderingError, StorageError: as named; what was finished is kept.
         Stopped: SIGINT or SIGTERM came; the state was saved.
     """
-    run = Run(folder)
-    config = run.check(config)
+    config = Run(folder).check(config)
     with ExitStack() as stack:
         envs = _environments(config, stack)  # fails before anything is written
-        with run.locked(), stop_request() as stop:
-            trainer = Trainer(config, run, envs, stop, on_progress)
+        run = Run(folder)
+        with run.locked() as check_held, stop_request() as stop:
+            config = run.check(config)  # environments take long: another run may have begun here
+            trainer = Trainer(config, run, envs, stop, on_progress, check_held)
             try:
                 return trainer.train()
             finally:
@@ -95,23 +97,26 @@ class Trainer:
         envs: dict[str, gym.vector.VectorEnv],
         stop: StopRequest,
         on_progress: Callable[[Counters], None],
+        check_held: Callable[[], None],
     ) -> None:
         self.config = config
         self.run = run
         self.stop = stop
         self.on_progress = on_progress
+        self.check_held = check_held
         self.started = self.last_saved = time.monotonic()
         self.envs = envs
         self.tasks = config.tasks
         space = envs[self.tasks[0]].single_action_space
         self.action_size = int(space.shape[0])  # type: ignore[index]
-        self.counters = Counters(self.action_size)
+        self.counters = Counters(self.action_size, config=to_dict(config), machine=machine())
         self.agent = make_agent(config, self.action_size)
         self.update = jax.jit(self._update, donate_argnums=0)
         self.state = self._restore()
         self.seconds_before = self.counters.seconds
         run.open(config)  # all that can be wrong with the request has been seen by now
         self.store = EpisodeStore(run.episodes)
+        check_episodes(self.store, self.counters, envs[self.tasks[0]])
         self.sampler = ChunkSampler(
             self.store,
             config.training.batch_size,
@@ -195,17 +200,17 @@ class Trainer:
 
     def _collect(self, *, seed_episode: bool) -> None:
         """Collects one episode of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
-        config, counters = self.config, self.counters
+        counters = self.counters
         index = counters.episodes
         task = self.tasks[index % len(self.tasks)]
-        repeat = config.environment.action_repeat or action_repeat(task)
         if index in self.store.indices:  # collected before a stop, not yet in a checkpoint
             episode = self.store.load(index)
         else:
             episode = self._play(index, random=seed_episode)
+            self.check_held()
             self.store.write(index, episode)
         counters.episodes += 1
-        counters.simulator_steps += episode.steps * repeat
+        counters.simulator_steps += self._simulator_steps(episode, task)
         values = {"collect/return": next(returns([episode])), "collect/length": episode.steps}
         if len(self.tasks) > 1:
             values[f"collect/{task}/return"] = values["collect/return"]
@@ -215,6 +220,12 @@ class Trainer:
         self._save_if_due()
         self.progress.episode(counters.episodes, counters.simulator_steps, values["collect/return"])
         self.on_progress(counters)
+
+    def _simulator_steps(self, episode: Episode, task: str) -> int:
+        """Returns the steps of the wrapped environment; at most so many, of an older version."""
+        repeat = self.config.environment.action_repeat or action_repeat(task)
+        counted = episode.simulator_steps
+        return episode.steps * repeat if counted is None else counted
 
     def _mean_losses(self) -> dict[str, float]:
         """Returns the mean losses of the updates since the last episode, if there were any."""
@@ -253,7 +264,9 @@ class Trainer:
     def _finish(self) -> dict[str, Any]:
         """Tests the trained agent and random actions, and at last writes `results.json`, once."""
         counters, results = self.counters, self._earlier_results()
-        if results is None:
+        if results is not None:
+            self._replace_damaged_checkpoint()
+        else:
             self._save()
             episodes = self.config.evaluation.final_episodes
             agent = self.tester.agent(self.state, counters.simulator_steps, episodes, "final")
@@ -272,6 +285,7 @@ class Trainer:
                 "episodes": self.rounds,
                 "simulator_steps": counters.simulator_steps,
                 "updates": counters.updates,
+                "lost_episodes": counters.episodes - len(self.store),
                 "seconds": self._elapsed(),
             }
             if counters.evaluated != counters.episodes:
@@ -283,19 +297,30 @@ class Trainer:
                 counters.losses = {}
                 counters.evaluated = counters.episodes
                 self._save()
-            text = json.dumps(results, indent=2).encode()
-            write_atomically(self.run.results, lambda file: file.write(text))
+            self.check_held()
+            results = write_results(self.run.results, results)
         return results
 
     def _earlier_results(self) -> dict[str, Any] | None:
-        if not self.run.results.exists():
+        """Returns the results of this run, if it has ended with all that belongs to them.
+
+        Otherwise the tests are played again, with the same scores.
+        """
+        results = read_results(self.run.results)
+        ended = self.counters.evaluated == self.counters.episodes and self.tester.has_episodes
+        if results is None or not ended or "checksum" not in results:
             return None
-        results = json.loads(self.run.results.read_text())
         return results if results["episodes"] == self.config.episodes else None
+
+    def _replace_damaged_checkpoint(self) -> None:
+        newest = checkpoint.newest(self.run.checkpoints)
+        if newest is None or not checkpoint.sound(newest):
+            self._save()
 
     def _log(self, values: dict[str, Any]) -> None:
         counters = self.counters
         counters.seconds = self._elapsed()
+        self.check_held()
         self.logger.scalars(
             {
                 "episode": counters.episodes,
@@ -331,6 +356,7 @@ class Trainer:
     def _save(self) -> None:
         self.counters.seconds = self._elapsed()
         self.counters.position = self.logger.position
+        self.check_held()
         checkpoint.save(self.run.checkpoints, self.state, asdict(self.counters))
         self.last_saved = time.monotonic()
 
@@ -340,7 +366,11 @@ class Trainer:
         if not checkpoint.exists(self.run.checkpoints):
             return init()
         state, meta = checkpoint.load(self.run.checkpoints, jax.eval_shape(init))
-        self.counters = Counters(**meta)
+        now = self.counters
+        self.counters = Counters.of(meta, self.run.checkpoints)
+        self.run.check_made_with(self.counters.config, self.config)
+        warn_of_another_machine(self.counters.machine, now.machine, self.run.folder)
+        self.counters.config, self.counters.machine = now.config, now.machine
         if self.rounds > self.config.episodes:
             raise UsageError(
                 f"the run in {str(self.run.folder)!r} already has {self.rounds} "

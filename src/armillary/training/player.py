@@ -19,6 +19,7 @@ from armillary.config import Backend, Config
 from armillary.envs import make
 from armillary.errors import RunError, UsageError
 from armillary.training import checkpoint
+from armillary.training.counters import Counters
 from armillary.training.rollout import compiled, used_actions
 from armillary.training.run import Run
 
@@ -140,6 +141,7 @@ def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
 
     Raises:
         RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
+        UsageError: its configuration was changed since the checkpoint was made.
     """
     run = Run(folder)
     config = run.config
@@ -150,8 +152,9 @@ def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
         raise RunError(
             f"{str(folder)!r} has no checkpoint yet: let it train until its first episode is over"
         )
-    meta = checkpoint.read_meta(run.checkpoints)
-    agent = make_agent(config, meta["action_size"])
+    made = Counters.of(checkpoint.read_meta(run.checkpoints), run.checkpoints)
+    run.check_made_with(made.config, run.config)
+    agent = make_agent(config, made.action_size)
     init = partial(agent.init, seeding.key(config.seed, "init"))
     state, counters = checkpoint.load(run.checkpoints, jax.eval_shape(init))
     if len(config.tasks) > 1:

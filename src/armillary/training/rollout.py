@@ -71,9 +71,11 @@ def rollout(
     while running.any():
         belief, action, _ = act(state, belief, observation, key, step, explore=explore)
         action = np.asarray(action)
-        observation, reward, terminated, truncated, _ = envs.step(action)
+        observation, reward, terminated, truncated, info = envs.step(action)
         for i in np.flatnonzero(running):
             records[i].add(observation[i], action[i], reward[i], terminated[i])
+            if "simulator_steps" in info:  # environments that were not made here may not count
+                records[i].simulator_steps = int(info["simulator_steps"][i])
         on_step(int(running.sum()))
         running &= ~(terminated | truncated)
         step += 1
@@ -101,6 +103,7 @@ class _Record:
         self.actions = [np.zeros(action_size, np.float32)]
         self.rewards = [np.float32(0)]
         self.terminal = False
+        self.simulator_steps: int | None = None
 
     def add(self, image: np.ndarray, action: np.ndarray, reward: float, terminal: bool) -> None:
         self.images.append(np.array(image))
@@ -114,4 +117,5 @@ class _Record:
             action=np.stack(self.actions),
             reward=np.stack(self.rewards),
             terminal=self.terminal,
+            simulator_steps=self.simulator_steps,
         )

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from armillary.config import Backend, Config, differences, from_dict, to_dict
+from armillary.config.fields import check_config
 from armillary.envs.catalogue import names
 from armillary.envs.rendering import choose
 from armillary.errors import RunError, UsageError
-from armillary.files import Locked, lock, write_atomically
+from armillary.files import (
+    Locked,
+    lock,
+    read_json,
+    remove_stale,
+    storage_error,
+    write_atomically,
+)
 from armillary.version import __version__
 
-FORMAT = 1
+log = logging.getLogger(__name__)
+
+FORMAT = 2
+"""2: checkpoints keep the configuration, episodes their simulator steps. 1 is read, too."""
 MAY_CHANGE = {
     "episodes",
     "preset",
@@ -26,6 +39,9 @@ MAY_CHANGE = {
     "environment.processes",
 }
 """Fields that a continued run may change: they do not alter what is learned from what."""
+
+_LONGEST_NAME = 150
+"""Bytes of the task in a folder's name; file systems allow 255 for all of it."""
 
 
 class InUse(RunError):
@@ -52,8 +68,12 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a run."""
-        return self._config.is_file()
+        """Whether the folder holds a run.
+
+        Raises:
+            RunError: it cannot be told.
+        """
+        return _mode(self._config) is not None
 
     @cached_property
     def config(self) -> Config:
@@ -69,23 +89,22 @@ class Run:
                 "give the folder that `armillary train` wrote"
             )
         try:
-            content = json.loads(self._config.read_text())
+            content = read_json(self._config)
             version, values = content["format"], content["config"]
-        except (ValueError, KeyError, TypeError) as error:
+            if version > FORMAT:
+                raise RunError(
+                    f"{str(self.folder)!r} was written by armillary {content.get('version')} "
+                    f"(format {version}), newer than this one ({__version__}, format "
+                    f"{FORMAT}): upgrade armillary to use it"
+                )
+            return from_dict(values)
+        except PermissionError as error:
+            raise RunError(f"{self._config} may not be read: make it readable first") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(
                 f"{self._config} is damaged ({error}): restore it from a copy, or start a new run "
                 "in another folder; the episodes and checkpoints beside it are untouched"
             ) from error
-        if version > FORMAT:
-            raise RunError(
-                f"{str(self.folder)!r} was written by armillary {content.get('version')} "
-                f"(format {version}), newer than this one ({__version__}, format "
-                f"{FORMAT}): upgrade armillary to use it"
-            )
-        try:
-            return from_dict(values)
-        except (UsageError, TypeError) as error:
-            raise RunError(f"{self._config} is damaged: {error}") from error
 
     def check(self, config: Config) -> Config:
         """Makes sure that a run of this configuration may be started or continued here.
@@ -95,17 +114,47 @@ class Run:
             pictures it began with.
 
         Raises:
-            UsageError: the folder holds a run of another configuration.
+            UsageError: the folder holds a run of another configuration, or this one has a value
+                of the wrong type.
             RunError: it holds something else, or a damaged run.
             RenderingError: no back end works here.
         """
+        check_config(config)
         if self.exists:
             self.check_same(config)
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self._foreign())):
+            self._check_links()
+        elif _mode(self.folder) is not None and (not self.folder.is_dir() or any(self._foreign())):
             raise RunError(
                 f"{str(self.folder)!r} exists and is not a run folder: give an empty or a new one"
             )
         return self._with_renderer(config)
+
+    def check_made_with(self, made_with: Mapping[str, Any] | None, config: Config) -> None:
+        """Makes sure that a checkpoint was made with a configuration, up to what may change.
+
+        Args:
+            made_with: the configuration that the checkpoint keeps; None: it keeps none.
+            config: that of the run, as `config.json` has it.
+
+        Raises:
+            UsageError: they differ; says in which fields.
+            RunError: the checkpoint's is no configuration.
+        """
+        if made_with is None:
+            return
+        try:
+            fields = _fixed(differences(from_dict(made_with), config))
+        except UsageError as error:
+            raise RunError(
+                f"the checkpoint in {self.checkpoints} keeps no configuration ({error}): move it "
+                "away, and the one before it is taken"
+            ) from error
+        if fields:
+            raise UsageError(
+                f"{self._config} was changed since its run began, and what was learned so far does "
+                "not fit it; put the old values back, or give another --run for the new ones. "
+                f"These fields differ:{_lines(fields, 'in the checkpoint', 'in config.json')}"
+            )
 
     def open(self, config: Config) -> None:
         """Writes the configuration; call `check` before.
@@ -121,7 +170,33 @@ class Run:
 
     def _foreign(self) -> Iterator[Path]:
         """Whatever is not left by a run that was stopped before it had begun."""
-        return (path for path in self.folder.iterdir() if not path.name.startswith("."))
+        try:
+            yield from (path for path in self.folder.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            raise RunError(f"{str(self.folder)!r} may not be read: {error.strerror}") from error
+
+    def _check_links(self) -> None:
+        """Makes sure that nothing outside the folder is written, moved or removed through a link.
+
+        Raises:
+            RunError: there is one; names it.
+        """
+        folders = (self.episodes, self.checkpoints, self.test_episodes, self.folder / "tensorboard")
+        files = [self._config, self.results, self.folder / "metrics.jsonl"]
+        for folder in folders:
+            files += [folder, folder / "damaged"]
+            if folder.is_dir():
+                try:
+                    files += folder.iterdir()
+                except OSError as error:
+                    raise RunError(f"{folder} may not be read: {error.strerror}") from error
+        for path in files:
+            if path.is_symlink():
+                raise RunError(
+                    f"{path} is a symbolic link, and what it leads to might be changed or removed: "
+                    "put the file itself there, or remove the link (the run folder as a whole may "
+                    "be a link)"
+                )
 
     def _with_renderer(self, config: Config) -> Config:
         if config.environment.renderer != "auto" or not set(config.tasks) & set(names()):
@@ -139,36 +214,82 @@ class Run:
         changed = differences(self.config, config)
         if config.environment.renderer == "auto":
             changed.pop("environment.renderer", None)
-        fields = {name: pair for name, pair in changed.items() if name not in MAY_CHANGE}
-        if fields:
-            lines = "".join(
-                f"\n  {name}: {old!r} there, {new!r} asked for"
-                for name, (old, new) in fields.items()
-            )
+        if fields := _fixed(changed):
             raise UsageError(
                 f"{str(self.folder)!r} holds a run of another configuration; give another --run, "
-                f"or the same settings to continue it. These fields differ:{lines}"
+                "or the same settings to continue it. These fields differ:"
+                f"{_lines(fields, 'there', 'asked for')}"
             )
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[Callable[[], None]]:
         """Keeps two processes from training in the same folder.
+
+        Yields:
+            A function that raises InUse if the folder is no longer the one that was locked.
 
         Raises:
             InUse: another process does.
             StorageError: the folder cannot be written.
         """
+
+        def check() -> None:
+            try:
+                held()
+            except Locked as error:
+                raise InUse(
+                    f"{error}: the run is stopped, so that no other is disturbed; start it again "
+                    "where its folder is now"
+                ) from error
+
         try:
-            with lock(self.folder / ".lock"):
-                yield
-        except Locked as error:
-            raise InUse(
-                f"another process is training in {str(self.folder)!r}: wait for it, stop it, "
-                "or give another --run"
-            ) from error
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        with ExitStack() as stack:
+            try:
+                held = stack.enter_context(lock(self.folder))
+            except Locked as error:
+                raise InUse(
+                    f"another process is training in {str(self.folder)!r}: wait for it, stop it, "
+                    "or give another --run"
+                ) from error
+            try:
+                for folder in (self.folder, self.checkpoints, self.episodes, self.test_episodes):
+                    remove_stale(folder)
+            except OSError as error:
+                raise storage_error(self.folder, error) from error
+            yield check
+
+
+def _mode(path: Path) -> int | None:
+    """Returns the kind and permissions of a file, or of what a link leads to; None: not there.
+
+    Raises:
+        RunError: it cannot be told: the name is too long, say, or a folder may not be searched.
+    """
+    try:
+        return path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RunError(f"{str(path.parent)!r} cannot be used as a run folder: {reason}") from error
+
+
+def _fixed(changed: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Returns those of the differences that a run does not survive."""
+    return {name: pair for name, pair in changed.items() if name not in MAY_CHANGE}
+
+
+def _lines(fields: dict[str, tuple[Any, Any]], old: str, new: str) -> str:
+    return "".join(f"\n  {name}: {a!r} {old}, {b!r} {new}" for name, (a, b) in fields.items())
 
 
 def default_folder(config: Config) -> Path:
     """Returns `runs/<task>-<agent>-<preset>-seed<N>`, where `armillary train` puts a run."""
     task = "".join(c if c.isalnum() or c in "-_." else "-" for c in config.task)
+    if len(task.encode()) > _LONGEST_NAME:  # of many tasks: the first, and a mark of them all
+        start = task.encode()[: _LONGEST_NAME - 9].decode(errors="ignore")
+        task = f"{start}-{hashlib.sha256(config.task.encode()).hexdigest()[:8]}"
     return Path("runs") / f"{task}-{config.agent}-{config.preset}-seed{config.seed}"

@@ -48,6 +48,13 @@ class Tester:
         self._store = EpisodeStore(run.test_episodes)
         self._envs: dict[str, gym.vector.VectorEnv] = {}
 
+    @property
+    def has_episodes(self) -> bool:
+        """Whether an episode of each task is kept."""
+        return self._store.indices[: len(self._config.tasks)] == list(
+            range(len(self._config.tasks))
+        )
+
     def agent(self, state: Any, step: int, episodes: int, purpose: str) -> dict[str, Scores]:
         """Returns the agent's scores on each task.
 
