@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from armillary.cli.stdout import own_stdout
+from armillary.cli.options import parse
+from armillary.cli.stdout import own_stdout, say, show
 from armillary.config import Backend, EnvironmentConfig, PlannerConfig
 from armillary.errors import UsageError
 from armillary.version import __version__
@@ -55,7 +55,7 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Evaluates and prints the scores."""
-    arguments = tyro.cli(Arguments, args=argv, prog="armillary evaluate")
+    arguments = parse(Arguments, argv, "armillary evaluate")
     for name in ("episodes", "side_by_side", "threads", "action_repeat", "time_limit"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -70,7 +70,7 @@ def run(argv: list[str]) -> int:
         )
     report = _simulated if arguments.agent == "simulator" else _report
     with own_stdout() as out:
-        print(report(arguments), file=out)
+        show(report(arguments), out)
     return 0
 
 
@@ -217,7 +217,7 @@ def _trained(arguments: Arguments) -> _Played:
         "trained_episodes": counters["episodes"],
         "trained_updates": counters["updates"],
     }
-    print(f"{counters['episodes']} episodes, {counters['updates']} updates", file=sys.stderr)
+    say(f"{counters['episodes']} episodes, {counters['updates']} updates")
     config = player.config
     if arguments.task is None:
         tasks = config.tasks

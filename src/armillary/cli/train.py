@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from armillary.advice import command, install
+from armillary.cli.options import parse
+from armillary.cli.stdout import say, show
 from armillary.config import PRESETS, Config, preset
-from armillary.errors import UsageError
+from armillary.errors import ArmillaryError, StorageError, UsageError
+
+FIRST = (
+    "task",
+    "preset",
+    "run",
+    "episodes",
+    "seed",
+    "agent",
+    "model.dynamics",
+    "planner.horizon",
+    "environment.action-repeat",
+    "environment.time-limit",
+    "environment.renderer",
+    "training.checkpoint-minutes",
+)
+"""The options that matter most: what `--help` shows."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +48,8 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Trains, then writes the report and says what to do with it."""
-    arguments = tyro.cli(
-        Arguments, args=argv, prog="armillary train", default=Arguments(_default(argv))
-    )
+    default = Arguments(_default(argv))
+    arguments = parse(Arguments, argv, "armillary train", default=default, first=FIRST)
     config = arguments.config
     _check_task(config)
     from armillary.training.run import Run, default_folder
@@ -40,7 +57,7 @@ def run(argv: list[str]) -> int:
     folder = arguments.run or default_folder(config)
     Run(folder).check(config)
     goes_on = Run(folder).exists
-    _say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
+    say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
 
     from armillary.studies.report import write_report
     from armillary.training.loop import train
@@ -50,16 +67,30 @@ def run(argv: list[str]) -> int:
         results = train(config, folder)
     except Stopped as stopped:
         raise _with_advice(stopped, folder) from None
-    print(_scores(results))
-    print(_advice(results, folder, write_report(folder)))
-    return 0
+    failures: list[tuple[Path, Exception]] = []
+    files = write_report(folder, lambda path, error: failures.append((path, error)))
+    show(f"{_scores(results)}\n{_advice(results, folder, files)}")
+    return _told(failures, folder)
 
 
 def _with_advice(stopped: Any, folder: Path) -> Exception:
-    stopped.args = (
-        f"{stopped}; everything so far is saved, continue with: armillary train --run {folder}",
-    )
+    again = command("train", "--run", folder)
+    stopped.args = (f"{stopped}; everything so far is saved, continue with: {again}",)
     return stopped
+
+
+def _told(failures: list[tuple[Path, Exception]], folder: Path) -> int:
+    """Says what is missing in the report. The run is whole; a full disk is an error even so."""
+    for path, error in failures:
+        expected = isinstance(error, ArmillaryError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        say(f"not written: {path}: {reason}")
+    if failures:
+        say(
+            f"the run itself is finished and whole, and files of an older report stay; to write "
+            f"what is missing: {command('train', '--run', folder)}"
+        )
+    return int(any(isinstance(error, StorageError) for _, error in failures))
 
 
 def _default(argv: list[str]) -> Config:
@@ -123,12 +154,13 @@ def _scores(results: dict[str, Any]) -> str:
 
 def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> str:
     """Returns where everything is, and what to do with it."""
-    armillary = "uv run armillary" if "UV" in os.environ else "armillary"
     names = {"curve": "learning curve", "agent": "video", "prediction": "predictions"}
     pictures = [
         f"{'' if name.endswith('_video') else names[name.partition('-')[0]]:<17}{path}"
         for name, path in files.items()
     ]
+    more = command("train", "--run", folder, "--episodes", 2 * results["episodes"])
+    tensorboard = install("tensorboard")
     return "\n".join(
         [
             "",
@@ -136,16 +168,11 @@ def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> st
             f"checkpoint       {folder / 'checkpoints'}",
             "",
             "next:",
-            f"  {armillary} evaluate {folder} --episodes 10",
-            f"  {armillary} video {folder}",
-            f"  {armillary} plot {folder}",
-            f"  {armillary} train --run {folder} --episodes {2 * results['episodes']}"
-            "    # goes on learning",
-            f"  tensorboard --logdir {folder}    # pip install tensorboard",
-            f'  python: agent = armillary.load("{folder}"); agent.act(observation)',
+            f"  {command('evaluate', folder, '--episodes', 10)}",
+            f"  {command('video', folder)}",
+            f"  {command('plot', folder)}",
+            f"  {more}    # goes on learning",
+            f"  {shlex.join(['tensorboard', '--logdir', str(folder)])}    # {tensorboard}",
+            f"  python: agent = armillary.load({str(folder)!r}); agent.act(observation)",
         ]
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from armillary.advice import install
 from armillary.machine import resources
 
 Status = Literal["ok", "warning", "failed"]
@@ -74,18 +75,18 @@ def check_packages() -> list[Check]:
         required = [Requirement(line) for line in importlib.metadata.requires("armillary") or ()]
     except importlib.metadata.PackageNotFoundError:
         required = []
-        checks.append(Check("packages", "warning", "armillary is not installed", "pip install ."))
+        checks.append(Check("packages", "warning", "armillary is not installed", install(".")))
     for requirement in required:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         version = version_of(requirement.name)
         name = f"{requirement.name}{requirement.specifier}"
         if version is None:
-            text, advice = f"{requirement.name} is missing", f'pip install "{name}"'
+            text, advice = f"{requirement.name} is missing", install(name)
             checks.append(Check("packages", "failed", text, advice))
         elif not requirement.specifier.contains(version, prereleases=True):
             text = f"{requirement.name} {version} is not a version that armillary was made for"
-            checks.append(Check("packages", "warning", text, f'pip install "{name}"'))
+            checks.append(Check("packages", "warning", text, install(name)))
     return checks
 
 

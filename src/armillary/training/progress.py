@@ -7,13 +7,33 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 PLAIN_SECONDS = 10.0
+
+
+class Notes(Console):
+    """A console on standard error for what people read while work goes on.
+
+    Nothing that is wrong with it ends the work: a full disk, a reader that has gone.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(file=stream or sys.stderr, highlight=False, markup=False)
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            super().__exit__(*error)
+        except OSError:
+            self.quiet = True
+
+    def on_broken_pipe(self) -> None:
+        """Goes on in silence."""
+        self.quiet = True
 
 
 class Progress:
@@ -44,7 +64,7 @@ class Progress:
         environment_steps: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = Console(file=stream or sys.stderr, highlight=False, markup=False)
+        self._console = Notes(stream)
         self._total_episodes, self._total_updates = total_episodes, total_updates
         self._episodes, self._updates, self._steps = episodes, updates, environment_steps
         self._return: float | None = None
