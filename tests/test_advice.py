@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import armillary
-from armillary.advice import command, extra, install
+from armillary.advice import command, extra, fitted, install, tool
 
 SOURCE = Path(armillary.__file__).parent
 
@@ -27,6 +27,14 @@ def test_each_way_of_starting_gets_its_own_command(how):
     assert install("tensorboard") == ("uv pip " if uv else "pip ") + "install tensorboard"
     advised = install("--no-deps", "dm_control>=1.0.50,<1.1")
     assert shlex.split(advised)[-3:] == ["install", "--no-deps", "dm_control>=1.0.50,<1.1"]
+    others = fitted("run `pip install swig`, then `pip install x`")
+    prefix = "uv pip" if uv else "pip"
+    assert others == f"run `{prefix} install swig`, then `{prefix} install x`"
+    shown = tool("tensorboard", "--logdir", Path("a b"))
+    if how == "uv run":
+        assert shown == "uv run --with tensorboard tensorboard --logdir 'a b'"
+    else:
+        assert shown == f"tensorboard --logdir 'a b'    # {install('tensorboard')}"
     run = "uv run " if how == "uv run" else ""
     assert command("plot", Path("a b/it's")).startswith(run + "armillary plot ")
     assert shlex.split(command("plot", Path("a b/it's")))[-1] == "a b/it's"

@@ -24,6 +24,17 @@ def install(*arguments: str) -> str:
     return f"{'uv pip' if without_pip else 'pip'} install {quoted}"
 
 
+def fitted(advice: str) -> str:
+    """Returns what another package advises, with its `pip install` as it fits here."""
+    return advice.replace("pip install", install().rstrip())
+
+
+def tool(name: str, *words: object) -> str:
+    """Returns the command line of another package's program, which may be missing here."""
+    line = shlex.join([name, *map(str, words)])
+    return f"uv run --with {name} {line}" if _under_uv() else f"{line}    # {install(name)}"
+
+
 def extra(name: str) -> str:
     """Returns the command that adds one of this package's own extras, `cuda` or `wandb`."""
     if _under_uv():

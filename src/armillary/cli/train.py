@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from armillary.advice import command, install
+from armillary.advice import command, tool
 from armillary.cli.options import parse
 from armillary.cli.stdout import say, show
 from armillary.config import PRESETS, Config, preset
@@ -160,7 +159,6 @@ def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> st
         for name, path in files.items()
     ]
     more = command("train", "--run", folder, "--episodes", 2 * results["episodes"])
-    tensorboard = install("tensorboard")
     return "\n".join(
         [
             "",
@@ -172,7 +170,7 @@ def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> st
             f"  {command('video', folder)}",
             f"  {command('plot', folder)}",
             f"  {more}    # goes on learning",
-            f"  {shlex.join(['tensorboard', '--logdir', str(folder)])}    # {tensorboard}",
+            f"  {tool('tensorboard', '--logdir', folder)}",
             f"  python: agent = armillary.load({str(folder)!r}); agent.act(observation)",
         ]
     )

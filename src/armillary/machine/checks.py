@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from armillary.advice import install
+from armillary.advice import command, install
 from armillary.machine import resources
 
 Status = Literal["ok", "warning", "failed"]
@@ -99,7 +99,7 @@ def check_cores() -> Check:
     facts = {"machine": cores.machine, "allowed": cores.allowed, "quota": cores.quota}
     if cores.quota is not None and cores.quota < cores.allowed:
         last = max(0, round(cores.quota) - 1)
-        advice = f"more threads than time: start with `taskset -c 0-{last} armillary ...`"
+        advice = f"more threads than time: start with `taskset -c 0-{last} {command('...')}`"
         return Check("cores", "warning", text, advice, facts)
     if cores.usable < 2:
         advice = "training takes twice as long as on two cores: allow this process more"
