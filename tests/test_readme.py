@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from armillary.version import __version__
 from settings import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -35,8 +36,29 @@ def test_a_trained_agent_acts(
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "cheetah-run-planet-small-seed0").symlink_to(trained)
     monkeypatch.chdir(tmp_path)
-    exec(_block("armillary.load"), {})
+    exec(_block("over = terminated or truncated"), {})
     assert 0 <= float(capsys.readouterr().out) <= 12  # the toy pays at most one for each step
+
+
+def test_a_trained_agent_is_looked_into(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "cheetah-run-planet-small-seed0").symlink_to(trained)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(_block("agent.world_model"), found)
+    scores, shape = capsys.readouterr().out.splitlines()
+    assert scores.endswith("(3 episodes)")
+    assert shape.startswith("(20, 64, 64, 3) ")
+    assert found["agent"].config.planner.horizon == 10
+    assert found["rewards"].shape == (20,)
+    assert found["state"].stochastic.shape == (TINY.model.stochastic,)
+
+
+def test_citations_are_of_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version = {{{__version__}}}" in (ROOT / "README.md").read_text()
 
 
 def test_training_on_an_environment_of_ones_own(
@@ -47,7 +69,9 @@ def test_training_on_an_environment_of_ones_own(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("armillary.config.presets.PRESETS", {"planet": {"small": lambda: TINY}})
     block = _block("armillary.train").replace("episodes=20", "episodes=3")
-    exec(block, {"replace": replace})
+    found: dict[str, Any] = {"replace": replace}
+    exec(block, found)
+    assert [row["episode"] for row in found["rows"] if "collect/return" in row] == [1, 2, 3]
     agent, random = map(float, capsys.readouterr().out.split())
     assert 0 < agent <= 40
     assert 0 < random <= 40

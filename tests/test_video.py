@@ -1,13 +1,14 @@
 """Videos and pictures hold the frames that they were given."""
 
 import os
+import tempfile
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from armillary.errors import StorageError, UsageError
-from armillary.video import difference, side_by_side, strip, write_video
+from armillary.errors import EncodingError, StorageError, UsageError
+from armillary.video import comparison, difference, side_by_side, strip, write_video
 
 
 def moving(frames: int = 12, height: int = 16, width: int = 24) -> np.ndarray:
@@ -57,12 +58,61 @@ def test_bad_videos(tmp_path):
 def test_no_ffmpeg_is_said(tmp_path, monkeypatch):
     import imageio_ffmpeg
 
-    def missing(*args, **kwargs):
+    def missing():
         raise RuntimeError("No ffmpeg exe could be found.")
 
-    monkeypatch.setattr(imageio_ffmpeg, "write_frames", missing)
-    with pytest.raises(UsageError, match=r"No ffmpeg exe.*write a \.gif"):
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
+    with pytest.raises(EncodingError, match=r"No ffmpeg exe.*imageio-ffmpeg.*write a \.gif"):
         write_video(tmp_path / "video.mp4", moving(), 20)
+
+
+def ffmpeg(tmp_path, body):
+    """A program in place of ffmpeg; `$last` is the file that it is to write."""
+    program = tmp_path / "ffmpeg"
+    program.write_text(f'#!/bin/sh\nfor last; do :; done; last="${{last#file:}}"\n{body}\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        (None, EncodingError, "IMAGEIO_FFMPEG_EXE.*/none"),
+        ("exit 0", EncodingError, "wrote 0 of 12 frames"),
+        ("cat >/dev/null; echo rubbish >$last", EncodingError, "wrote 0 of 12 frames"),
+        ("cat >/dev/null; head -c 900 $OLD >$last", EncodingError, "wrote 0 of 12 frames"),
+        ("cat >/dev/null; cat $SHORT >$last", EncodingError, "wrote 7 of 12 frames"),
+        ("echo no such codec >&2; exit 8", EncodingError, "ended with 8: no such codec"),
+        ("kill -9 $$", EncodingError, "ended with -9"),
+        ("echo write: No space left on device >&2; exit 1", StorageError, "No space.*make room"),
+        ("kill -XFSZ $$", StorageError, "File too large"),
+    ],
+)
+def test_a_failing_ffmpeg_is_said_and_the_old_video_stays(
+    tmp_path, monkeypatch, body, error, words
+):
+    path = write_video(tmp_path / "runs" / "video.mp4", moving(), 20)
+    good = path.read_bytes()
+    monkeypatch.setenv("OLD", str(path))
+    monkeypatch.setenv("SHORT", str(write_video(tmp_path / "short.mp4", moving(7), 20)))
+    program = ffmpeg(tmp_path, body) if body else str(tmp_path / "none")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
+    with pytest.raises(error, match=words) as caught:
+        write_video(path, moving(), 20)
+    assert ("IMAGEIO_FFMPEG_EXE" in str(caught.value)) == (error is EncodingError)
+    assert path.read_bytes() == good
+    assert os.listdir(path.parent) == ["video.mp4"]
+    gif = write_video(path.with_suffix(".gif"), moving(), 20)  # needs no ffmpeg
+    assert gif.stat().st_size > 100
+
+
+def test_a_video_needs_no_folder_for_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b.mp4", "a%d.mp4", "-y.mp4", "x:y.mp4"):
+        assert len(imageio.imread(write_video(name, moving(), 20), plugin="FFMPEG")) == 12
+    with pytest.raises(StorageError, match="could not write"):
+        write_video(tmp_path / "a b.mp4" / "video.mp4", moving(), 20)
 
 
 def test_difference_is_grey_where_right():
@@ -83,6 +133,24 @@ def test_side_by_side():
     np.testing.assert_array_equal(frames[:, :, 26:50], predicted)
     np.testing.assert_array_equal(frames[:, :, 52:], difference(true, predicted))
     assert (frames[:, :, 24:26] == 255).all()
+
+
+def test_comparison_is_labelled_above_the_frames():
+    true, predicted = moving(7, 64, 64), moving(7, 64, 64)[::-1].copy()
+    frames = comparison(true, predicted, context=3)
+    plain = side_by_side(true, predicted).repeat(4, 1).repeat(4, 2)
+    high = frames.shape[1] - plain.shape[1]
+    assert high > 20
+    np.testing.assert_array_equal(frames[:, high:], plain)
+    labels = [frames[:, :high, left : left + 256] for left in (0, 264, 528)]
+    for label in labels:
+        assert (label.min(axis=(1, 2, 3)) < 100).all()  # something is written there
+        assert (label[:, :2] == 255).all()  # and it is not cut off
+    truth, model, difference = ([x.tobytes() for x in label] for label in labels)
+    assert len(set(truth)) == 7  # each with its time step
+    assert len(set(model[:3])) == len(set(model[3:])) == 1
+    assert model[2] != model[3]  # from here it predicts
+    assert len(set(difference)) == 1
 
 
 def colours(picture: np.ndarray) -> set[tuple[int, ...]]:

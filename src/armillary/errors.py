@@ -34,6 +34,18 @@ class EnvironmentFailure(ArmillaryError):
     """An environment raised, or returned something that it did not promise."""
 
 
+class EncodingError(ArmillaryError):
+    """A video could not be encoded: there is no encoder here, or it failed.
+
+    Attributes:
+        advice: what to do next, the second half of the message.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}: {advice}")
+        self.what, self.advice = what, advice
+
+
 class NumericalError(ArmillaryError):
     """A loss became NaN or infinite."""
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
-import warnings
+import signal
+import struct
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
 
-from armillary.errors import UsageError
-from armillary.files import storage_error, write_atomically
+from armillary.advice import install
+from armillary.errors import EncodingError, UsageError
+from armillary.files import write_atomically
+
+_ENCODING_SECONDS = 1800.0
+"""After which an encoder that has not ended is taken for one that hangs."""
 
 
 def write_video(
@@ -33,8 +40,9 @@ def write_video(
         The path.
 
     Raises:
-        UsageError: another ending, no frames or wrong shape, or no encoder on this machine.
-        StorageError: the file could not be written.
+        UsageError: another ending, no frames or wrong shape.
+        EncodingError: there is no working encoder on this machine.
+        StorageError: the file could not be written. Whatever fails, an older file stays.
     """
     path = Path(path)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
@@ -47,8 +55,8 @@ def write_video(
     if path.suffix.lower() not in (".mp4", ".gif"):
         raise UsageError(f"cannot write a video to {path}: its name must end in .mp4 or .gif")
     encode = _gif if path.suffix.lower() == ".gif" else _mp4
-    content = encode(frames.repeat(scale, axis=1).repeat(scale, axis=2), fps)
-    write_atomically(path, lambda file: file.write(content))
+    scaled = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    write_atomically(path, lambda file: encode(scaled, fps, file))
     return path
 
 
@@ -82,6 +90,43 @@ def side_by_side(
     error = difference(true, predicted)
     between = np.full((*true.shape[:2], gap, 3), 255, np.uint8)
     return np.concatenate([true, between, predicted, between, error], axis=2)
+
+
+def comparison(
+    true: UInt8[np.ndarray, "time height width 3"],
+    predicted: UInt8[np.ndarray, "time height width 3"],
+    context: int,
+    scale: int = 4,
+) -> UInt8[np.ndarray, "time high wide 3"]:
+    """Returns `side_by_side` enlarged, with a line of labels above each frame.
+
+    Args:
+        true: what the environment showed.
+        predicted: what the model decoded.
+        context: the first this many frames were seen by the model; the labels say so.
+        scale: each pixel becomes a square of this many.
+
+    Raises:
+        UsageError: the shapes differ.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    frames = side_by_side(true, predicted).repeat(scale, axis=1).repeat(scale, axis=2)
+    wide, third = frames.shape[2], true.shape[2] * scale
+    labelled = []
+    for step, frame in enumerate(frames):
+        figure = Figure(figsize=(wide / 128, 36 / 128), dpi=128, facecolor="white")
+        canvas = FigureCanvasAgg(figure)
+        model = "model, sees the truth" if step < context else "model, predicts"
+        for column, text in enumerate((f"truth, t = {step}", model, "difference")):
+            middle = (third / 2 + column * (wide - third) / 2) / wide
+            bold = "bold" if column == 1 and step >= context else "normal"
+            figure.text(middle, 0.5, text, ha="center", va="center", fontsize=9, weight=bold)
+        canvas.draw()
+        labels = np.asarray(canvas.buffer_rgba())[:, :wide, :3]
+        labelled.append(np.concatenate([labels, frame]))
+    return np.stack(labelled)
 
 
 def strip(
@@ -148,40 +193,83 @@ def strip(
     return picture
 
 
-def _gif(frames: UInt8[np.ndarray, "time height width 3"], fps: float) -> bytes:
+def _gif(frames: UInt8[np.ndarray, "time height width 3"], fps: float, file: BinaryIO) -> None:
     import imageio.v3 as imageio
 
     duration = max(20, round(1000 / fps))
-    return bytes(imageio.imwrite("<bytes>", frames, extension=".gif", duration=duration, loop=0))
+    file.write(imageio.imwrite("<bytes>", frames, extension=".gif", duration=duration, loop=0))
 
 
-def _mp4(frames: UInt8[np.ndarray, "time height width 3"], fps: float) -> bytes:
-    import imageio_ffmpeg
+def _mp4(frames: UInt8[np.ndarray, "time height width 3"], fps: float, file: BinaryIO) -> None:
+    """Lets ffmpeg write into the open file, by its name, and makes sure that it did.
 
+    The encoder goes back to the beginning of what it writes, so a pipe will not do. Nothing goes to
+    a folder for temporary files, which may be full or missing.
+    """
     height, width = frames.shape[1:3]  # the encoder needs even sizes
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # JAX warns of every fork; the one that starts ffmpeg executes it at once.
-        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
-        file = Path(folder) / "video.mp4"
-        try:
-            writer = imageio_ffmpeg.write_frames(
-                str(file),
-                (frames.shape[2], frames.shape[1]),
-                fps=fps,
-                codec="libx264",
-                quality=8,
-                macro_block_size=2,
-                output_params=["-movflags", "+faststart"],
-            )
-            writer.send(None)
-            for frame in frames:
-                writer.send(np.ascontiguousarray(frame))
-            writer.close()
-            return file.read_bytes()
-        except OSError as error:
-            raise storage_error(file, error) from error
-        except RuntimeError as error:  # imageio-ffmpeg found no ffmpeg
-            raise UsageError(
-                f"no MP4 can be written here ({error}): write a .gif, or install ffmpeg"
-            ) from error
+    size = f"{frames.shape[2]}x{frames.shape[1]}"
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{fps:.6g}", "-i", "-"]
+    coded = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "10", "-v", "error"]
+    target = ["-f", "mp4", "-movflags", "+faststart", "-y", f"file:{file.name}"]
+    try:
+        done = subprocess.run(
+            [_ffmpeg(), *raw, *coded, *target],
+            input=np.ascontiguousarray(frames).data,
+            capture_output=True,
+            timeout=_ENCODING_SECONDS,
+            process_group=0,  # Ctrl-C is for this process, which then ends that one
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise _encoding_error(str(error)) from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        if done.returncode == -signal.SIGXFSZ:
+            said = os.strerror(errno.EFBIG)
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if os.strerror(number) in said:
+                raise OSError(number, os.strerror(number))
+        last = said.splitlines()[-1][:300] if said else "it said nothing"
+        raise _encoding_error(f"ffmpeg ended with {done.returncode}: {last}")
+    written = _frames_in(Path(file.name).read_bytes())
+    if written != len(frames):
+        raise _encoding_error(f"ffmpeg wrote {written} of {len(frames)} frames")
+
+
+def _ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise _encoding_error(str(error)) from error
+
+
+def _encoding_error(reason: str) -> EncodingError:
+    exe = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    advice = (
+        f"unset IMAGEIO_FFMPEG_EXE, which is {exe!r}, or let it name an ffmpeg with libx264"
+        if exe
+        else f"`{install('--force-reinstall', 'imageio-ffmpeg')}`, or install ffmpeg"
+    )
+    return EncodingError(
+        f"no MP4 can be written here ({reason.rstrip('.')})",
+        f"{advice}; or write a .gif, which needs none",
+    )
+
+
+def _frames_in(content: bytes) -> int:
+    """Returns how many frames an MP4 with one track has: 0 unless all of its boxes are whole."""
+    boxes, at = {}, 0
+    while at + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, at)
+        if size == 1 and at + 16 <= len(content):  # a size of 64 bits follows
+            (size,) = struct.unpack_from(">Q", content, at + 8)
+        if size < 8:
+            return 0
+        boxes[kind] = content[at : at + size]
+        at += size
+    _, found, sizes = boxes.get(b"moov", b"").partition(b"stsz")
+    if at != len(content) or not found or b"mdat" not in boxes or len(sizes) < 12:
+        return 0
+    return int(struct.unpack_from(">I", sizes, 8)[0])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from armillary.advice import install
 from armillary.cli import doctor as command
 from armillary.envs import rendering
 from armillary.envs.rendering import Probe
@@ -116,13 +117,14 @@ def test_software_gl_is_named(quick, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("platforms", "advice"), [(None, "pip install armillary[cuda]"), ("cpu", "unset JAX_PLATFORMS")]
+    ("platforms", "advice"), [(None, "--extra cuda"), ("cpu", "unset JAX_PLATFORMS")]
 )
 def test_an_idle_graphics_card(monkeypatch, platforms, advice):
     monkeypatch.setattr(resources, "graphics_cards", lambda: ["NVIDIA H100"])
     monkeypatch.setattr(doctor, "_JAX_TRIAL", 'print(\'{"backend": "cpu", "devices": []}\')')
     monkeypatch.setattr(doctor, "version_of", lambda name: None)
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setenv("UV", "/bin/uv")
     if platforms:
         monkeypatch.setenv("JAX_PLATFORMS", platforms)
     jax, gpu = doctor.check_jax()
@@ -158,7 +160,7 @@ def test_packages_missing_and_of_other_versions(monkeypatch):
     first, *wrong = checks.check_packages()
     assert "optax missing" in first.text
     assert statuses(wrong) == [("packages", "failed"), ("packages", "warning")]
-    assert wrong[0].advice.startswith('pip install "optax')
+    assert wrong[0].advice == install("optax<0.3,>=0.2.8")
     assert "rich 99.0" in wrong[1].text
 
 

@@ -54,7 +54,7 @@ def test_each_command_has_help_without_heavy_imports(command: str) -> None:
 
 
 def test_train_help_documents_every_hyperparameter(armillary: Run) -> None:
-    text = armillary("train", "--help").stdout
+    text = armillary("train", "--help-all").stdout
     for name in ("horizon", "iterations", "candidates", "elites"):
         assert f"--planner.{name}" in text
     for name in ("--model.stochastic", "--objective.free-nats", "--optimizer.epsilon", "--run"):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import armillary as library
+from conftest import environment
+from settings import TINY
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RANDOM = ("evaluate", "--agent", "random", "--episodes", 2)
@@ -64,3 +69,116 @@ def test_evaluate_names_the_renderer_that_drew(armillary: Run) -> None:
 def test_a_trained_agents_json_says_it_too(armillary: Run, trained: Path) -> None:
     result = json.loads(armillary("evaluate", trained, "--episodes", 1, "--json").stdout)
     assert (result["side_by_side"], result["action_repeat"], result["renderer"]) == (1, 1, None)
+
+
+@pytest.fixture
+def finished(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run without its report, in a folder whose name needs quotes."""
+    folder = tmp_path / "my runs" / "it's one"
+    shutil.copytree(trained, folder)
+    for file in (*folder.glob("*.png"), *folder.glob("*.mp4")):
+        file.unlink()
+    return folder
+
+
+REPORT = {"curve.png", "agent.mp4", "prediction.png", "prediction.mp4"}
+
+
+def _report(folder: Path) -> set[str]:
+    return {path.name for path in (*folder.glob("*.png"), *folder.glob("*.mp4"))}
+
+
+def _main(*arguments: object) -> int:
+    from armillary.cli.main import main
+
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return int(end.value.code or 0)
+
+
+def test_without_ffmpeg_a_finished_run_keeps_its_exit_code_and_pictures(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/no/such/ffmpeg")
+    (finished / "agent.mp4").write_bytes(b"the older one")
+    assert _main("train", "--run", finished) == 0
+    out, err = capsys.readouterr()
+    assert "this agent" in out
+    assert f"armillary plot {shlex.quote(str(finished))}\n" in out
+    assert f"armillary.load({str(finished)!r})" in out
+    assert str(finished / "agent.mp4") not in out
+    for name in ("agent.mp4", "prediction.mp4"):
+        assert f"not written: {finished / name}: no MP4 can be written here" in err
+    assert "unset IMAGEIO_FFMPEG_EXE" in err
+    assert "make room" not in err
+    assert _report(finished) == REPORT - {"prediction.mp4"}
+    assert (finished / "agent.mp4").read_bytes() == b"the older one"
+    again = shlex.split(err.splitlines()[-1].partition("missing: ")[2])
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    assert _main(*again[again.index("armillary") + 1 :]) == 0
+    assert _report(finished) == REPORT
+
+
+@pytest.mark.parametrize("name", sorted(REPORT))
+def test_a_file_of_the_report_that_has_no_room_costs_no_other(
+    finished: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from armillary import video
+    from armillary.files import storage_error, write_atomically
+    from armillary.studies import plots
+
+    def full(path: Path, write: Callable[..., object]) -> None:
+        if Path(path).name == name:
+            raise storage_error(path, OSError(28, "No space left on device"))
+        write_atomically(path, write)
+
+    for module in (video, plots):
+        monkeypatch.setattr(module, "write_atomically", full)
+    assert _main("train", "--run", finished) == 1
+    out, err = capsys.readouterr()
+    assert "this agent" in out
+    assert f"not written: {finished / name}: could not write" in err
+    assert _report(finished) == REPORT - {name}
+
+
+def test_output_that_cannot_be_written_costs_no_file(finished: Path) -> None:
+    """Files come first; then one sentence, if it can be said."""
+    command = [sys.executable, "-m", "armillary", "train", "--run", str(finished)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment()
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("armillary: the results could not be written")
+    assert "No space left on device" in done.stderr
+    assert _report(finished) == REPORT
+
+
+def test_a_run_goes_on_when_nothing_can_be_said_of_it(finished: Path) -> None:
+    """Standard error on a full disk, and a terminal that has no ±."""
+    plain = environment() | {"PYTHONIOENCODING": "ascii"}
+    more = ["--episodes", str(TINY.episodes + 1)]
+    command = [sys.executable, "-m", "armillary", "train", "--run", str(finished), *more]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=full, text=True, env=plain, encoding="ascii"
+        )
+    assert done.returncode == 0
+    assert " +/- " in done.stdout
+    assert json.loads((finished / "results.json").read_text())["episodes"] == TINY.episodes + 1
+    assert _report(finished) == REPORT
+
+
+@pytest.mark.parametrize("arguments", [["tasks"], ["--help"], ["train", "--help"], ["--version"]])
+def test_each_command_says_that_its_output_was_lost(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "armillary", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("armillary: the results could not be written")
+    assert done.stderr.count("\n") == 1

@@ -4,6 +4,8 @@ import io
 
 import pytest
 
+from armillary.studies.bar import Bar
+from armillary.training.loop import _shown
 from armillary.training.progress import PLAIN_SECONDS, Progress
 
 
@@ -78,6 +80,52 @@ def test_compilation_does_not_count(clock):
     assert progress.seconds_left() == pytest.approx(98.0)
 
 
+def test_time_left_is_not_guessed_from_the_first_update(clock):
+    """It loads and traces programs besides: hours would be left of a run of minutes."""
+    progress = Progress(1, 1000, io.StringIO(), episodes=1, clock=clock)
+    clock.now += 60.0
+    progress.update(1)
+    assert progress.seconds_left() is None
+    assert progress.line().endswith("1/1,000 updates · time left not known yet")
+    clock.now += 0.5
+    progress.update(2)
+    assert progress.seconds_left() == pytest.approx(499.0)
+
+
+def test_seconds_of_compilation_are_not_of_the_pace(clock):
+    """Wherever they come: in the first plan of an episode, in the first test episode."""
+    compiled = 0.0
+    progress = Progress(
+        12, 1000, io.StringIO(), updates=1000, clock=clock, compiling=lambda: compiled
+    )
+    for frame in range(40):
+        seconds = 30.0 if frame in (0, 20) else 0.0
+        compiled += seconds
+        clock.now += 0.25 + seconds
+        progress.frame()
+    progress.episode(1, 160, 0.0)
+    assert progress.seconds_left() == pytest.approx(11 * 40 * 0.25)
+    assert "4 frames/s" in progress.line()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError()])
+def test_a_stream_that_cannot_be_written_ends_nothing(clock, error):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise error
+
+    for stream in (Broken(), io.StringIO()):
+        with Progress(8, 800, stream, clock=clock) as progress:
+            run_an_episode(progress, clock, 1)
+            progress.message("above")
+        assert progress.line().startswith("episode 1/8")
+    assert "above" in stream.getvalue()
+    bar = Bar(10.0, stream=Broken())
+    with bar:
+        bar.update(5.0, "half", now=True)
+        bar.message("above")
+
+
 def test_a_resumed_run_counts_only_its_own_time(clock):
     progress = Progress(
         10, 1000, io.StringIO(), episodes=8, updates=800, environment_steps=640, clock=clock
@@ -122,3 +170,10 @@ def test_the_terminal_is_given_back(monkeypatch, clock, error):
     assert shown.count("\x1b[?25l") == 1  # the cursor is hidden once
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and shown again
     assert shown.endswith("\n") or shown.endswith("\x1b[?25h")
+
+
+def test_the_raw_divergence_is_shown():
+    metrics = {"loss/image": 9.0, "loss/divergence": 3.0, "divergence": 0.4, "gradient_norm": 7.0}
+    metrics |= {"loss/overshooting": 3.0, "overshooting": 0.6}
+    shown = _shown(metrics)
+    assert shown == {"loss/image": 9.0, "loss/divergence": 0.4, "loss/overshooting": 0.6}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-import tyro
-
-from armillary.cli.stdout import own_stdout
+from armillary.cli.options import parse
+from armillary.cli.stdout import own_stdout, say, show
 from armillary.config import (
     Backend,
     PlanetConfig,
@@ -53,7 +51,7 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Measures and prints the table."""
-    arguments = tyro.cli(Arguments, args=argv, prog="armillary bench")
+    arguments = parse(Arguments, argv, "armillary bench")
     if arguments.repeats < 1:
         raise UsageError(f"repeats is {arguments.repeats}, but it must be at least 1")
     config = _config(arguments)
@@ -67,9 +65,9 @@ def run(argv: list[str]) -> int:
             repeats=1 if arguments.quick else arguments.repeats,
             every_renderer=arguments.every_renderer,
             sizes=(256,) if arguments.quick else None,
-            say=lambda text: print(f"measuring: {text}", file=sys.stderr, flush=True),
+            say=lambda text: say(f"measuring: {text}"),
         )
-        print(json.dumps(report) if arguments.json else table(report, config), file=out)
+        show(json.dumps(report) if arguments.json else table(report, config), out)
     return 0
 
 
@@ -83,13 +81,13 @@ def _simulators(arguments: Arguments, config: PlanetConfig) -> int:
     with own_stdout() as out:
         reports = []
         for task in tasks:
-            print(f"measuring: plan on the true simulator of {task}", file=sys.stderr, flush=True)
+            say(f"measuring: plan on the true simulator of {task}")
             reports.append(measure_simulator(task, config.planner, None, repeats))
         if arguments.json:
-            print(json.dumps({"machine": describe(), "simulators": reports}), file=out)
+            show(json.dumps({"machine": describe(), "simulators": reports}), out)
             return 0
         for report in reports:
-            print("\n".join([report["task"], *simulator_rows(report, config)]), file=out)
+            show("\n".join([report["task"], *simulator_rows(report, config)]), out)
     return 0
 
 

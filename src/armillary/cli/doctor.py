@@ -7,9 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from armillary.cli.stdout import own_stdout
+from armillary.cli.options import parse
+from armillary.cli.stdout import own_stdout, show
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Examines the machine and prints what it finds."""
-    arguments = tyro.cli(Arguments, args=argv, prog="armillary doctor")
+    arguments = parse(Arguments, argv, "armillary doctor")
     from armillary.machine.doctor import Check, examine
 
     checks: list[Check] = []
@@ -31,14 +30,14 @@ def run(argv: list[str]) -> int:
             checks.append(check)
             if not arguments.json:
                 lines = _lines(check.name, check.status, check.text, check.advice)
-                print(lines, file=out, flush=True)
+                show(lines, out)
         wrong = [check for check in checks if check.status != "ok"]
         can_train = all(check.status != "failed" for check in checks)
         if arguments.json:
             found = [dataclasses.asdict(check) for check in checks]
-            print(json.dumps({"can_train": can_train, "checks": found}), file=out)
+            show(json.dumps({"can_train": can_train, "checks": found}), out)
         else:
-            print(f"\n{_verdict(can_train, len(wrong))}", file=out)
+            show(f"\n{_verdict(can_train, len(wrong))}", out)
     return 0 if can_train else 1
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from armillary.cli.stdout import own_stdout
+from armillary.cli.options import parse
+from armillary.cli.stdout import own_stdout, say, show
 from armillary.config import Backend, EnvironmentConfig, PlannerConfig
 from armillary.errors import UsageError
 from armillary.version import __version__
@@ -46,7 +46,8 @@ class Arguments:
     side_by_side: int | None = None
     """Episodes played at the same time. Default: 5, of the simulator always 1."""
     planner: PlannerConfig = field(default_factory=PlannerConfig)
-    """How to plan with the simulator (PlaNet, Algorithm 2)."""
+    """How to plan, with the simulator or with a run's model in place of the run's own settings
+    (PlaNet, Algorithm 2)."""
     threads: int | None = None
     """Threads of the simulator. Default: one for each core."""
     folder: Path = Path("runs/simulator")
@@ -55,7 +56,7 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Evaluates and prints the scores."""
-    arguments = tyro.cli(Arguments, args=argv, prog="armillary evaluate")
+    arguments = parse(Arguments, argv, "armillary evaluate", default=_default(argv))
     for name in ("episodes", "side_by_side", "threads", "action_repeat", "time_limit"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -70,13 +71,25 @@ def run(argv: list[str]) -> int:
         )
     report = _simulated if arguments.agent == "simulator" else _report
     with own_stdout() as out:
-        print(report(arguments), file=out)
+        show(report(arguments), out)
     return 0
+
+
+def _default(argv: list[str]) -> Arguments:
+    """Returns what the options edit: with the planner's settings of the run, if one is named."""
+    from armillary.training.run import Run
+
+    runs = (Run(argument) for argument in argv if not argument.startswith("-"))
+    run = next((run for run in runs if run.exists), None)
+    planner = getattr(run.config, "planner", None) if run else None
+    return Arguments(planner=planner) if planner else Arguments()
 
 
 def _report(arguments: Arguments) -> str:
     """Plays the episodes; returns what is printed of them."""
     for option in ("planner", "threads", "folder"):
+        if option == "planner" and arguments.run:
+            continue
         if getattr(arguments, option) != getattr(Arguments(), option):
             raise UsageError(f"--{option} is only for --agent simulator: leave it out")
     episodes = arguments.episodes or 10
@@ -209,7 +222,12 @@ def _trained(arguments: Arguments) -> _Played:
             raise UsageError(f"--{option.replace('_', '-')} belongs to the run: leave it out")
     from armillary.training.player import load
 
-    player = load(arguments.run, renderer=arguments.renderer)  # type: ignore[arg-type]
+    planner = arguments.planner
+    player = load(
+        arguments.run,  # type: ignore[arg-type]
+        renderer=arguments.renderer,
+        planner=None if planner == _default([str(arguments.run)]).planner else planner,
+    )
     counters = player.counters
     facts = {
         "agent": player.config.agent,
@@ -217,7 +235,9 @@ def _trained(arguments: Arguments) -> _Played:
         "trained_episodes": counters["episodes"],
         "trained_updates": counters["updates"],
     }
-    print(f"{counters['episodes']} episodes, {counters['updates']} updates", file=sys.stderr)
+    if settings := getattr(player.config, "planner", None):
+        facts["planner"] = asdict(settings)
+    say(f"{counters['episodes']} episodes, {counters['updates']} updates")
     config = player.config
     if arguments.task is None:
         tasks = config.tasks

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 
+from armillary.cli.stdout import discard, prepare, say, show
 from armillary.errors import ArmillaryError, UsageError, nearest
 from armillary.version import __version__
 
@@ -33,9 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in argv
     argv = [argument for argument in argv if argument != "--debug"]
+    prepare()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        sys.exit(_dispatch(argv))
+        code = _dispatch(argv)
+        show(end="")
+        sys.exit(code)
     except ArmillaryError as error:
         _fail(str(error), debug)
         sys.exit(error.exit_code)
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail("interrupted", debug)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         sys.exit(0)
     except Exception as error:
         # Not foreseen: say so in one line too, and how to see more.
@@ -53,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_help())
+        show(_help())
         return 0 if argv else 2
     if argv[0] in ("-V", "--version"):
-        print(f"armillary {__version__}")
+        show(f"armillary {__version__}")
         return 0
     name, *rest = argv
     if name not in COMMANDS:
@@ -78,6 +81,4 @@ def _help() -> str:
 
 
 def _fail(message: str, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    print(f"armillary: {message}", file=sys.stderr)
+    say(f"{traceback.format_exc() if debug else ''}armillary: {message}")

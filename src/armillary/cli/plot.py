@@ -8,6 +8,9 @@ from typing import Annotated
 
 import tyro
 
+from armillary.cli.options import parse
+from armillary.cli.stdout import show
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -25,8 +28,8 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Draws the picture."""
-    arguments = tyro.cli(Arguments, args=argv, prog="armillary plot")
+    arguments = parse(Arguments, argv, "armillary plot")
     from armillary.studies.plots import learning_curve
 
-    print(learning_curve(arguments.runs, arguments.out))
+    show(str(learning_curve(arguments.runs, arguments.out)))
     return 0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, TextIO, TypeVar
+from typing import Literal, TypeVar
 
-import tyro
-
-from armillary.cli.stdout import own_stdout
+from armillary.cli.options import parse
+from armillary.cli.stdout import own_stdout, say, show
 from armillary.errors import UsageError, nearest
 
 Scale = Literal["smoke", "small", "paper"]
@@ -122,7 +121,7 @@ def run(argv: list[str]) -> int:
     """Runs the study and says where its picture is."""
     if not argv or argv[0] in ("-h", "--help"):
         rows = "\n".join(f"  {name:<10} {what}" for name, what in STUDIES.items())
-        print(
+        show(
             "usage: armillary study NAME [options]\n\nRun what a table or figure of PlaNet needs, "
             f"as far as it is missing, and draw it.\n\n{rows}\n\n"
             "`armillary study NAME --help` shows the options of a study."
@@ -145,7 +144,7 @@ T = TypeVar("T")
 
 
 def _parse(kind: type[T], name: str, argv: list[str]) -> T:
-    arguments = tyro.cli(kind, args=argv, prog=f"armillary study {name}")
+    arguments = parse(kind, argv, f"armillary study {name}")
     for option in ("workers", "seeds", "episodes"):
         value = getattr(arguments, option, None)
         if value is not None and value < 1:
@@ -153,10 +152,6 @@ def _parse(kind: type[T], name: str, argv: list[str]) -> T:
     if getattr(arguments, "seed", 0) < 0:
         raise UsageError(f"seed is {arguments.seed}, but it must not be negative")  # type: ignore[attr-defined]
     return arguments
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _runs(name: str, arguments: Runs) -> int:
@@ -173,19 +168,19 @@ def _runs(name: str, arguments: Runs) -> int:
             missing = [member for member in members if member.results is None]
             if missing:
                 if all(member.results is None for member in members):
-                    _say("timing an update and a plan, to say what the study will cost")
-                _say(training.cost(members, missing, arguments.workers))
+                    say("timing an update and a plan, to say what the study will cost")
+                say(training.cost(members, missing, arguments.workers))
             if arguments.plan_only:
                 return 0
             if missing:
-                training.run(missing, workers=arguments.workers, announce=_say)
+                training.run(missing, workers=arguments.workers, announce=say)
         files = figures.write(comparison, members, folder, name)
         numbers = figures.statistics(comparison, members)
         if name == "table1":
             files.append(figures.write_table(numbers, folder))
         text = json.dumps(numbers) if arguments.json else figures.text(numbers)
-        print(text, file=out)
-        _print_files(files, sys.stderr if arguments.json else out)
+        show(text, out)
+        (say if arguments.json else partial(show, out=out))("\n".join(map(str, files)))
     return 0
 
 
@@ -214,8 +209,8 @@ def _looks(name: str, arguments: Looks) -> int:
                 )
             missing = [member for member in members if member.results is None]
             if missing:
-                _say(training.cost(members, missing, 1))
-                training.run(missing, announce=_say)
+                say(training.cost(members, missing, 1))
+                training.run(missing, announce=say)
             runs = [member.folder for member in members]
         files = (
             figure10.run(
@@ -225,7 +220,7 @@ def _looks(name: str, arguments: Looks) -> int:
                 task=arguments.task,
                 episodes=arguments.episodes,
                 seed=arguments.seed,
-                announce=_say,
+                announce=say,
             )
             if name == "figure10"
             else figure11.run(
@@ -236,10 +231,10 @@ def _looks(name: str, arguments: Looks) -> int:
                 train_episodes=arguments.episodes,
                 test_episodes=max(1, arguments.episodes // 2),
                 seed=arguments.seed,
-                announce=_say,
+                announce=say,
             )
         )
-        _print_files(list(files.values()), out)
+        show("\n".join(map(str, files.values())), out)
     return 0
 
 
@@ -255,16 +250,11 @@ def _settings(arguments: Settings) -> int:
     folder = arguments.run or Path("runs") / "figure12"
     with own_stdout() as out:
         if not arguments.draw_only:
-            figure12.run(grid, folder, workers=arguments.workers, announce=_say)
+            figure12.run(grid, folder, workers=arguments.workers, announce=say)
         table = figure12.scores(grid, folder)
         picture = figure12.draw(grid, folder, folder / "figure12.png")
         if arguments.json:
-            print(json.dumps(figure12.as_dict(grid, table)), file=out)
+            show(json.dumps(figure12.as_dict(grid, table)), out)
         else:
-            print(f"{figure12.summary(grid, table)}\npicture: {picture}", file=out)
+            show(f"{figure12.summary(grid, table)}\npicture: {picture}", out)
     return 0
-
-
-def _print_files(files: list[Path], out: TextIO) -> None:
-    for file in files:
-        print(file, file=out)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import tyro
+from armillary.cli.options import parse
+from armillary.cli.stdout import show
 
 
 @dataclass(frozen=True)
@@ -17,19 +18,19 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Prints the table."""
-    arguments = tyro.cli(Arguments, args=argv, prog="armillary tasks")
+    arguments = parse(Arguments, argv, "armillary tasks")
     import dataclasses
     import json
 
     from armillary.envs.catalogue import tasks
 
     if arguments.json:
-        print(json.dumps([dataclasses.asdict(task) for task in tasks()]))
+        show(json.dumps([dataclasses.asdict(task) for task in tasks()]))
         return 0
-    print(f"{'task':<32}{'actions':>8}{'repeat':>8}{'steps':>8}  papers")
+    show(f"{'task':<32}{'actions':>8}{'repeat':>8}{'steps':>8}  papers")
     for task in tasks():
         steps = task.episode_steps or "none"
         papers = ", ".join(task.papers)
-        print(f"{task.name:<32}{task.action_size:>8}{task.action_repeat:>8}{steps:>8}  {papers}")
-    print("\nAlso tasks: an id of gymnasium.make (CarRacing-v3), and module:callable.")
+        show(f"{task.name:<32}{task.action_size:>8}{task.action_repeat:>8}{steps:>8}  {papers}")
+    show("\nAlso tasks: an id of gymnasium.make (CarRacing-v3), and module:callable.")
     return 0

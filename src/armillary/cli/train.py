@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 
-from armillary.config import Config, preset
-from armillary.errors import UsageError
+from armillary.advice import command, tool
+from armillary.cli.options import parse
+from armillary.cli.stdout import say, show
+from armillary.config import CONFIGS, Config, flatten, preset, to_dict
+from armillary.errors import ArmillaryError, StorageError, UsageError
+
+FIRST = (
+    "task",
+    "preset",
+    "run",
+    "episodes",
+    "seed",
+    "agent",
+    "model.dynamics",
+    "planner.horizon",
+    "behavior.horizon",
+    "environment.action-repeat",
+    "environment.time-limit",
+    "environment.renderer",
+    "training.checkpoint-minutes",
+)
+"""The options that matter most: what `--help` shows."""
 
 AgentConfig = TypeVar("AgentConfig", bound=Config)
 
@@ -33,12 +51,9 @@ class Arguments(Generic[AgentConfig]):
 def run(argv: list[str]) -> int:
     """Trains, then writes the report and says what to do with it."""
     default = _default(argv)
-    arguments = tyro.cli(
-        cast(Any, Arguments)[type(default)],  # only the options of the chosen agent
-        args=argv,
-        prog="armillary train",
-        default=Arguments(default),
-    )
+    _refuse_options_of_others(argv, default)
+    kind = cast(Any, Arguments)[type(default)]  # only the options of the chosen agent
+    arguments = parse(kind, argv, "armillary train", default=Arguments(default), first=FIRST)
     config = arguments.config
     _check_task(config)
     from armillary.training.run import Run, default_folder
@@ -46,7 +61,7 @@ def run(argv: list[str]) -> int:
     folder = arguments.run or default_folder(config)
     Run(folder).check(config)
     goes_on = Run(folder).exists
-    _say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
+    say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
 
     from armillary.studies.report import write_report
     from armillary.training.loop import train
@@ -56,16 +71,30 @@ def run(argv: list[str]) -> int:
         results = train(config, folder)
     except Stopped as stopped:
         raise _with_advice(stopped, folder) from None
-    print(_scores(results))
-    print(_advice(results, folder, write_report(folder)))
-    return 0
+    failures: list[tuple[Path, Exception]] = []
+    files = write_report(folder, lambda path, error: failures.append((path, error)))
+    show(f"{_scores(results)}\n{_advice(results, folder, files)}")
+    return _told(failures, folder)
 
 
 def _with_advice(stopped: Any, folder: Path) -> Exception:
-    stopped.args = (
-        f"{stopped}; everything so far is saved, continue with: armillary train --run {folder}",
-    )
+    again = command("train", "--run", folder)
+    stopped.args = (f"{stopped}; everything so far is saved, continue with: {again}",)
     return stopped
+
+
+def _told(failures: list[tuple[Path, Exception]], folder: Path) -> int:
+    """Says what is missing in the report. The run is whole; a full disk is an error even so."""
+    for path, error in failures:
+        expected = isinstance(error, ArmillaryError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        say(f"not written: {path}: {reason}")
+    if failures:
+        say(
+            f"the run itself is finished and whole, and files of an older report stay; to write "
+            f"what is missing: {command('train', '--run', folder)}"
+        )
+    return int(any(isinstance(error, StorageError) for _, error in failures))
 
 
 def _default(argv: list[str]) -> Config:
@@ -81,6 +110,23 @@ def _default(argv: list[str]) -> Config:
             return Run(folder).config
     config = preset(name or "small", _value(argv, "--agent") or "planet")
     return dataclasses.replace(config, preset=name or "small")
+
+
+def _refuse_options_of_others(argv: list[str], config: Config) -> None:
+    """Raises UsageError for an option that only another agent has."""
+    sections = {name.partition(".")[0] for name in flatten(to_dict(config))}
+    for argument in argv:
+        name = argument.removeprefix("--").partition("=")[0].partition(".")[0]
+        if not argument.startswith("--") or name in sections:
+            continue
+        owners = [agent for agent, kind in CONFIGS.items() if name in kind.__dataclass_fields__]
+        if owners:
+            own = sorted(sections - {field.name for field in dataclasses.fields(Config)})
+            raise UsageError(
+                f"{argument.partition('=')[0]} is an option of {' and '.join(owners)}, but the "
+                f"agent here is {config.agent}, whose own sections are {', '.join(own)}: "
+                f"`{command('train', '--agent', config.agent, '--help-all')}` shows them"
+            )
 
 
 def _value(argv: list[str], option: str) -> str | None:
@@ -128,12 +174,12 @@ def _scores(results: dict[str, Any]) -> str:
 
 def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> str:
     """Returns where everything is, and what to do with it."""
-    armillary = "uv run armillary" if "UV" in os.environ else "armillary"
     names = {"curve": "learning curve", "agent": "video", "prediction": "predictions"}
     pictures = [
         f"{'' if name.endswith('_video') else names[name.partition('-')[0]]:<17}{path}"
         for name, path in files.items()
     ]
+    more = command("train", "--run", folder, "--episodes", 2 * results["episodes"])
     return "\n".join(
         [
             "",
@@ -141,16 +187,11 @@ def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> st
             f"checkpoint       {folder / 'checkpoints'}",
             "",
             "next:",
-            f"  {armillary} evaluate {folder} --episodes 10",
-            f"  {armillary} video {folder}",
-            f"  {armillary} plot {folder}",
-            f"  {armillary} train --run {folder} --episodes {2 * results['episodes']}"
-            "    # goes on learning",
-            f"  tensorboard --logdir {folder}    # pip install tensorboard",
-            f'  python: agent = armillary.load("{folder}"); agent.act(observation)',
+            f"  {command('evaluate', folder, '--episodes', 10)}",
+            f"  {command('video', folder)}",
+            f"  {command('plot', folder)}",
+            f"  {more}    # goes on learning",
+            f"  {tool('tensorboard', '--logdir', folder)}",
+            f"  python: agent = armillary.load({str(folder)!r}); agent.act(observation)",
         ]
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from armillary.cli.options import parse
+from armillary.cli.stdout import show
 from armillary.config import Backend
 from armillary.errors import UsageError
 
@@ -32,7 +34,7 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Plays one noise-free episode and writes the video."""
-    arguments = tyro.cli(Arguments, args=argv, prog="armillary video")
+    arguments = parse(Arguments, argv, "armillary video")
     if arguments.seed < 0:
         raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
     name = f"{'prediction' if arguments.predict else 'agent'}-{arguments.seed}.mp4"
@@ -41,7 +43,7 @@ def run(argv: list[str]) -> int:
         raise UsageError(f"cannot write {str(path)!r}: the name must end in .mp4 or .gif")
 
     from armillary.envs import side_by_side
-    from armillary.studies.report import frames_per_second, write_prediction
+    from armillary.studies.report import Prediction, frames_per_second
     from armillary.training.evaluation import evaluate
     from armillary.training.player import load
     from armillary.training.signals import stop_request
@@ -65,9 +67,11 @@ def run(argv: list[str]) -> int:
         envs.close()
     if arguments.predict:
         picture = path.with_suffix(".png")
-        write_prediction(player, episode, path, picture, task)
-        print(f"{path} and {picture}: truth, model and difference, predicted from five frames")
+        prediction = Prediction.of(player, episode, task)
+        prediction.write_picture(picture)
+        prediction.write_video(path)
+        show(f"{path} and {picture}: truth, model and difference, predicted from five frames")
     else:
         write_video(path, episode.image, fps=frames_per_second(config, task))
-        print(f"{path}: {episode.steps} steps, return {scores.mean:.1f}")
+        show(f"{path}: {episode.steps} steps, return {scores.mean:.1f}")
     return 0

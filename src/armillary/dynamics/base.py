@@ -100,7 +100,7 @@ class Dynamics(eqx.Module):
         self,
         embeddings: Float[Array, "time batch embedding"],
         actions: Float[Array, "time batch action"],
-        key: PRNGKeyArray,
+        key: PRNGKeyArray | None,
         state: LatentState | None = None,
     ) -> tuple[LatentState, Normal]:
         """Filters a batch of sequences (PlaNet, Section 3, "Variational encoder").
@@ -108,7 +108,7 @@ class Dynamics(eqx.Module):
         Args:
             embeddings: of the observations o_t.
             actions: `actions[t]` is the action that *led to* observation t.
-            key: of the posterior samples.
+            key: of the posterior samples; None takes the means.
             state: the state before the first time step; None: `initial`.
 
         Returns:
@@ -116,10 +116,10 @@ class Dynamics(eqx.Module):
             p(s_t | s_t-1, a_t-1), both with a leading time axis.
         """
         time, batch = actions.shape[:2]
-        noise = jax.random.normal(key, (time, batch, self.stochastic_size))
+        noise = _noise(key, (time, batch, self.stochastic_size))
 
         def step(
-            state: LatentState, inputs: tuple[Array, Array, Array]
+            state: LatentState, inputs: tuple[Array, Array, Array | None]
         ) -> tuple[LatentState, tuple[LatentState, Normal]]:
             embedding, action, noise = inputs
             posterior, prior = self.infer(state, action, embedding, noise)
@@ -130,27 +130,34 @@ class Dynamics(eqx.Module):
         return posteriors, priors
 
     def imagine(
-        self, state: LatentState, actions: Float[Array, "time *batch action"], key: PRNGKeyArray
+        self,
+        state: LatentState,
+        actions: Float[Array, "time *batch action"],
+        key: PRNGKeyArray | None,
     ) -> LatentState:
         """Rolls the transition model forward with sampled states, without observations.
 
         Args:
             state: where to start, leading axes `*batch`.
             actions: `actions[0]` leads from `state` to the first returned one.
-            key: of the samples.
+            key: of the samples; None takes the means.
 
         Returns:
             The sampled priors of the `time` steps ahead, with a leading time axis.
         """
-        noise = jax.random.normal(key, (*actions.shape[:-1], self.stochastic_size))
+        noise = _noise(key, (*actions.shape[:-1], self.stochastic_size))
 
         def step(
-            state: LatentState, inputs: tuple[Array, Array]
+            state: LatentState, inputs: tuple[Array, Array | None]
         ) -> tuple[LatentState, LatentState]:
             prior = self.predict(state, *inputs)
             return prior, prior
 
         return jax.lax.scan(step, state, (actions, noise))[1]
+
+
+def _noise(key: PRNGKeyArray | None, shape: tuple[int, ...]) -> Array | None:
+    return None if key is None else jax.random.normal(key, shape)
 
 
 def sample(distribution: Normal, noise: Float[Array, "*batch size"] | None) -> Array:

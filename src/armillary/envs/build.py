@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 from gymnasium.wrappers import RepeatAction, TimeLimit
 
+from armillary.advice import fitted
 from armillary.config import EnvironmentConfig
 from armillary.envs import catalogue, rendering
 from armillary.envs.pixels import Guard, NormalizedActions, PaddedActions, Pixels
@@ -114,7 +115,9 @@ def _registered(task: str) -> gymnasium.Env:
     except RenderingError:
         raise
     except gymnasium.error.DependencyNotInstalled as error:
-        raise UsageError(f"{task} needs a package that is not installed: {error}") from error
+        raise UsageError(
+            f"{task} needs a package that is not installed: {fitted(str(error))}"
+        ) from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         known = [*catalogue.names(), *gymnasium.registry]
         raise UsageError(

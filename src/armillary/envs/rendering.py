@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from jaxtyping import UInt8
 
+from armillary.advice import install
 from armillary.errors import RenderingError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def importing_mujoco(backend: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the control suite needs {error.name}, which is not installed (on Python 3.13 pip "
-            'leaves dm_control out): run `pip install --no-deps "dm_control>=1.0.50,<1.1"`'
+            f"leaves dm_control out): run `{install('--no-deps', 'dm_control>=1.0.50,<1.1')}`"
         ) from error
     except Exception as error:
         raise RenderingError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from armillary.advice import command, install
 from armillary.machine import resources
 
 Status = Literal["ok", "warning", "failed"]
@@ -74,18 +75,18 @@ def check_packages() -> list[Check]:
         required = [Requirement(line) for line in importlib.metadata.requires("armillary") or ()]
     except importlib.metadata.PackageNotFoundError:
         required = []
-        checks.append(Check("packages", "warning", "armillary is not installed", "pip install ."))
+        checks.append(Check("packages", "warning", "armillary is not installed", install(".")))
     for requirement in required:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         version = version_of(requirement.name)
         name = f"{requirement.name}{requirement.specifier}"
         if version is None:
-            text, advice = f"{requirement.name} is missing", f'pip install "{name}"'
+            text, advice = f"{requirement.name} is missing", install(name)
             checks.append(Check("packages", "failed", text, advice))
         elif not requirement.specifier.contains(version, prereleases=True):
             text = f"{requirement.name} {version} is not a version that armillary was made for"
-            checks.append(Check("packages", "warning", text, f'pip install "{name}"'))
+            checks.append(Check("packages", "warning", text, install(name)))
     return checks
 
 
@@ -98,7 +99,7 @@ def check_cores() -> Check:
     facts = {"machine": cores.machine, "allowed": cores.allowed, "quota": cores.quota}
     if cores.quota is not None and cores.quota < cores.allowed:
         last = max(0, round(cores.quota) - 1)
-        advice = f"more threads than time: start with `taskset -c 0-{last} armillary ...`"
+        advice = f"more threads than time: start with `taskset -c 0-{last} {command('...')}`"
         return Check("cores", "warning", text, advice, facts)
     if cores.usable < 2:
         advice = "training takes twice as long as on two cores: allow this process more"

@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from armillary.advice import extra, install
+from armillary.errors import EncodingError, StorageError
 from armillary.machine import resources
 from armillary.machine.checks import (
     Check,
@@ -29,9 +31,9 @@ from armillary.machine.checks import (
     version_of,
 )
 
-DM_CONTROL_ADVICE = 'pip install --no-deps "dm_control>=1.0.50,<1.1"'
-"""Where it is missing: on Python 3.13 pip cannot install labmaze, which dm_control requires and the
-control suite does not use."""
+DM_CONTROL = ("--no-deps", "dm_control>=1.0.50,<1.1")
+"""What to install where it is missing: on Python 3.13 pip cannot install labmaze, which dm_control
+requires and the control suite does not use."""
 
 _SOFTWARE_GL = ("llvmpipe", "softpipe", "swrast", "swiftshader")
 
@@ -98,7 +100,7 @@ def check_jax() -> list[Check]:
         return [Check("jax", "failed", "it hung for three minutes", "try JAX_PLATFORMS=cpu")]
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        advice = 'try JAX_PLATFORMS=cpu; else pip install --upgrade --force-reinstall "jax"'
+        advice = f"try JAX_PLATFORMS=cpu; else {install('--upgrade', '--force-reinstall', 'jax')}"
         return [Check("jax", "failed", reason, advice)]
     facts = json.loads(done.stdout.splitlines()[-1])
     kinds = ", ".join(
@@ -118,7 +120,7 @@ def _gpu_advice() -> str:
         return f"unset JAX_PLATFORMS, which is {wish!r}"
     if any(version_of(f"jax-cuda{n}-plugin") for n in (12, 13)):
         return "JAX's CUDA plugin is installed but does not start: update the NVIDIA driver"
-    return "pip install armillary[cuda] (with uv: uv run --extra cuda armillary ...)"
+    return extra("cuda")
 
 
 def check_rendering() -> list[Check]:
@@ -151,7 +153,7 @@ def check_rendering() -> list[Check]:
 def check_simulator() -> Check:
     """Checks that a task of the control suite can be loaded and stepped."""
     if version_of("dm_control") is None:
-        return Check("simulator", "failed", "dm_control is missing", DM_CONTROL_ADVICE)
+        return Check("simulator", "failed", "dm_control is missing", install(*DM_CONTROL))
     from armillary.envs.suite import ControlSuite
 
     env = ControlSuite("cheetah-run", render_mode=None)
@@ -167,11 +169,12 @@ def check_video() -> Check:
 
     from armillary.video import write_video
 
-    advice = "pip install --force-reinstall imageio-ffmpeg; or install ffmpeg; GIFs need none"
     try:
         with tempfile.TemporaryDirectory() as folder:
             frames = np.zeros((4, 64, 64, 3), np.uint8)
             size = write_video(Path(folder) / "trial.mp4", frames, fps=10).stat().st_size
-    except Exception as error:
-        return Check("video", "warning", f"no MP4 can be written: {error}", advice)
+    except EncodingError as error:
+        return Check("video", "warning", error.what, error.advice)
+    except (OSError, StorageError) as error:
+        return Check("video", "warning", str(error), "set TMPDIR to a folder that you can write in")
     return Check("video", "ok", f"an MP4 of {size:,} bytes was written")

@@ -90,9 +90,10 @@ def world_model_loss(
         `loss/total`, `loss/image` (or `loss/contrastive`, of the contrastive representation),
         `loss/reward`, and of one-step predictions `loss/divergence` (clipped, as in the loss) and
         `divergence` (as it is). Where they are part of the loss, also `loss/discount`,
-        `loss/overshooting` (clipped: of predictions over d steps in Eq. 6, the mean of those over 2
-        to D in Eq. 7), `loss/overshooting_image` and `loss/overshooting_reward` (at the
-        predictions) and `loss/global_divergence`. All terms without their weights.
+        `loss/overshooting` (clipped) and `overshooting` (as it is: of predictions over d steps in
+        Eq. 6, the mean of those over 2 to D in Eq. 7), `loss/overshooting_image` and
+        `loss/overshooting_reward` (at the predictions) and `loss/global_divergence`. All terms
+        without their weights.
     """
     noise_key, state_key, offset_key = jax.random.split(key, 3)
     prediction_key = jax.random.fold_in(key, 3)
@@ -141,7 +142,9 @@ def world_model_loss(
             nats = multi_step_divergences(
                 posterior, predicted, config.free_nats, config.free_nats_per
             )
-            metrics["loss/overshooting"] = nats[-1] if fixed else jnp.mean(nats[1:])
+            raw = multi_step_divergences(posterior, predicted)
+            for name, of in (("loss/overshooting", nats), ("overshooting", raw)):
+                metrics[name] = of[-1] if fixed else jnp.mean(of[1:])
         if reward_scale:
             term = predicted_reward_loss(model, scored_predictions, rewards, weights)
             metrics["loss/overshooting_reward"] = term

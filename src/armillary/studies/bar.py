@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from armillary.training.progress import Notes
 
 PLAIN_SECONDS = 30.0
 
@@ -34,7 +34,7 @@ class Bar:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = Console(file=stream or sys.stderr, highlight=False, markup=False)
+        self._console = Notes(stream)
         self._total, self._before, self._done = total, done, done
         self._clock, self._started = clock, clock()
         self._shown = self._started

@@ -106,14 +106,14 @@ def run(
     }
     draw_frames(comparison, files["picture"], shown)
     draw_quality(comparison, files["curves"])
-    fps = frames_per_second(player.config, task) / 2
-    write_video(files["video"], mosaic(comparison, shown), fps=fps, scale=1)
     content: dict[str, Any] = {"figure": 10, "task": task, "seed": seed}
     content |= comparison.as_dict()
     for (label, model), folder in zip(players.items(), folders, strict=True):
         content["models"][label] |= {"run": str(folder), "trained": training_of(model)}
     text = json.dumps(content, indent=1).encode()
     write_atomically(files["json"], lambda file: file.write(text))
+    fps = frames_per_second(player.config, task) / 2  # last: it needs ffmpeg
+    write_video(files["video"], mosaic(comparison, shown), fps=fps, scale=1)
     return files
 
 

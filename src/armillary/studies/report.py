@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
 
 from armillary.config import Config
 from armillary.dynamics.prediction import CONTEXT, LENGTH
@@ -12,7 +18,7 @@ from armillary.studies.plots import learning_curve
 from armillary.studies.prediction import open_loop
 from armillary.training.player import Player, load
 from armillary.training.run import Run
-from armillary.video import side_by_side, strip, write_video
+from armillary.video import comparison, strip, write_video
 
 
 def frames_per_second(config: Config, task: str | None = None) -> float:
@@ -21,30 +27,73 @@ def frames_per_second(config: Config, task: str | None = None) -> float:
     return max(10.0, 100.0 / repeat)
 
 
-def write_report(folder: str | Path) -> dict[str, Path]:
+def write_report(
+    folder: str | Path, on_failure: Callable[[Path, Exception], None] | None = None
+) -> dict[str, Path]:
     """Writes what a finished run has to show.
 
     Args:
         folder: the run folder.
+        on_failure: is told the file that could not be made and why; the others are made all the
+            same, and an older file in its place stays. None: the first failure is raised.
 
     Returns:
-        `curve` (PNG), `agent` (MP4: a noise-free episode), and if that episode is longer than the
-        model's context `prediction` (PNG: true frames above predicted ones) and
+        Of what was written: `curve` (PNG), `agent` (MP4: a noise-free episode), and if that episode
+        is longer than the model's context `prediction` (PNG: true frames above predicted ones) and
         `prediction_video` (MP4). With several tasks their names follow: `agent-cheetah-run`.
     """
     run = Run(folder)
-    player, tasks = load(folder), run.config.tasks
-    files = {"curve": learning_curve([run.folder], run.folder / "curve.png")}
-    for number, task in enumerate(tasks):
-        episode = EpisodeStore(run.test_episodes).load(number)
-        end = f"-{_plain(task)}" if len(tasks) > 1 else ""
-        files[f"agent{end}"] = run.folder / f"agent{end}.mp4"
-        write_video(files[f"agent{end}"], episode.image, fps=frames_per_second(run.config, task))
-        if episode.steps >= CONTEXT:
-            picture, video = (run.folder / f"prediction{end}.{kind}" for kind in ("png", "mp4"))
-            write_prediction(player, episode, video, picture, task)
-            files |= {f"prediction{end}": picture, f"prediction{end}_video": video}
+    files: dict[str, Path] = {}
+
+    def write(name: str, path: Path, make: Callable[[Path], object]) -> None:
+        try:
+            make(path)
+            files[name] = path
+        except Exception as error:
+            if on_failure is None:
+                raise
+            on_failure(path, error)
+
+    write("curve", run.folder / "curve.png", partial(learning_curve, [run.folder]))
+    several = len(run.config.tasks) > 1
+    for number, task in enumerate(run.config.tasks):
+        end = f"-{_plain(task)}" if several else ""
+        played = _Played(run, number, task)
+        write(f"agent{end}", run.folder / f"agent{end}.mp4", played.write_episode)
+        if played.predictable:
+            write(f"prediction{end}", run.folder / f"prediction{end}.png", played.write_strip)
+            video = run.folder / f"prediction{end}.mp4"
+            write(f"prediction{end}_video", video, played.write_prediction)
     return files
+
+
+class _Played:
+    """The last test episode of a run on one of its tasks; nothing is read before it is needed."""
+
+    def __init__(self, run: Run, number: int, task: str) -> None:
+        self.run, self.number, self.task = run, number, task
+
+    @cached_property
+    def episode(self) -> Episode:
+        return EpisodeStore(self.run.test_episodes).load(self.number)
+
+    @property
+    def predictable(self) -> bool:
+        """Whether it could be read, and is longer than the model's context."""
+        return "episode" in self.__dict__ and self.episode.steps >= CONTEXT
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        return Prediction.of(load(self.run.folder), self.episode, self.task)
+
+    def write_episode(self, path: Path) -> None:
+        write_video(path, self.episode.image, frames_per_second(self.run.config, self.task))
+
+    def write_strip(self, path: Path) -> None:
+        self.prediction.write_picture(path)
+
+    def write_prediction(self, path: Path) -> None:
+        self.prediction.write_video(path)
 
 
 def _plain(task: str) -> str:
@@ -52,16 +101,38 @@ def _plain(task: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in task)
 
 
-def write_prediction(
-    player: Player, episode: Episode, video: Path, picture: Path, task: str | None = None
-) -> None:
-    """Writes open-loop predictions beside the truth, as a video and as a strip of frames.
+@dataclass(frozen=True)
+class Prediction:
+    """A stretch of an episode and what the model predicts of it, open loop.
 
-    The prediction starts in the middle of the episode (of `task`; None: of the only one), or as
-    late as its length allows.
+    Attributes:
+        true: the frames of the episode.
+        predicted: the first `CONTEXT` as reconstructed, the others from actions alone.
+        fps: frames per second that show it at half its speed.
     """
-    start = max(0, min(episode.steps // 2, episode.steps + 1 - LENGTH))
-    true, predicted = open_loop(player, episode, start=start)
-    strip(true, predicted, picture, context=CONTEXT)
-    fps = frames_per_second(player.config, task) / 2
-    write_video(video, side_by_side(true, predicted), fps=fps)
+
+    true: UInt8[np.ndarray, "time height width 3"]
+    predicted: UInt8[np.ndarray, "time height width 3"]
+    fps: float
+
+    @classmethod
+    def of(cls, player: Player, episode: Episode, task: str | None = None) -> Prediction:
+        """Predicts from the middle of the episode on, or from as late as its length allows.
+
+        Args:
+            player: a trained agent.
+            episode: of the task.
+            task: one of the agent's; None: its first.
+        """
+        start = max(0, min(episode.steps // 2, episode.steps + 1 - LENGTH))
+        fps = frames_per_second(player.config, task) / 2
+        return cls(*open_loop(player, episode, start=start), fps)
+
+    def write_picture(self, path: Path) -> None:
+        """Writes some of the frames as three labelled rows: truth, model, difference."""
+        strip(self.true, self.predicted, path, context=CONTEXT)
+
+    def write_video(self, path: Path) -> None:
+        """Writes truth, model and difference side by side, with a line of labels above."""
+        frames = comparison(self.true, self.predicted, context=CONTEXT)
+        write_video(path, frames, fps=self.fps, scale=1)

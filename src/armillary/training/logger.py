@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from armillary.advice import extra
 from armillary.errors import UsageError
 from armillary.files import open_regular, parse_json, storage_error, write_atomically
 
@@ -273,7 +274,7 @@ def _start_wandb(project: str, folder: Path, config: Mapping[str, Any]) -> Any:
     except ImportError as error:
         raise UsageError(
             "Weights & Biases was asked for but is not installed: "
-            "`pip install armillary[wandb]`, or leave it out"
+            f"`{extra('wandb')}`, or leave it out"
         ) from error
     path = str(folder.resolve())
     return wandb.init(

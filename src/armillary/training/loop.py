@@ -24,7 +24,7 @@ from armillary.envs.build import common_action_size
 from armillary.errors import EnvironmentFailure, NumericalError, UsageError
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.replay.sampler import Batch, ChunkSampler, prefetch
-from armillary.training import checkpoint
+from armillary.training import checkpoint, compilation
 from armillary.training.counters import Counters, machine, warn_of_another_machine
 from armillary.training.logger import Logger
 from armillary.training.progress import Progress
@@ -41,6 +41,7 @@ def train(
     folder: str | Path,
     *,
     on_progress: Callable[[Counters], None] = lambda counters: None,
+    on_metrics: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
     """Trains an agent in a run folder, or continues the run that is there.
 
@@ -50,6 +51,8 @@ def train(
             its last checkpoint, and ends with the parameters and scores of one never stopped: the
             same bits, on the same device, number of cores and version of JAX.
         on_progress: called with the counters after each update and each collected episode.
+        on_metrics: called with each row of `metrics.jsonl` when it has been written: the counters,
+            and returns, losses or scores by name. What it raises ends the run, which can go on.
 
     Returns:
         What `results.json` holds: the scores of the trained agent and of random actions.
@@ -67,7 +70,7 @@ def train(
         run = Run(folder)
         with run.locked() as check_held, stop_request() as stop:
             config = run.check(config)  # environments take long: another run may have begun here
-            trainer = Trainer(config, run, envs, stop, on_progress, check_held)
+            trainer = Trainer(config, run, envs, stop, on_progress, on_metrics, check_held)
             try:
                 return trainer.train()
             finally:
@@ -97,12 +100,13 @@ class Trainer:
         envs: dict[str, gym.vector.VectorEnv],
         stop: StopRequest,
         on_progress: Callable[[Counters], None],
+        on_metrics: Callable[[dict[str, Any]], None],
         check_held: Callable[[], None],
     ) -> None:
         self.config = config
         self.run = run
         self.stop = stop
-        self.on_progress = on_progress
+        self.on_progress, self.on_metrics = on_progress, on_metrics
         self.check_held = check_held
         self.started = self.last_saved = time.monotonic()
         self.envs = envs
@@ -133,6 +137,7 @@ class Trainer:
             episodes=self.counters.episodes,
             updates=self.counters.updates,
             environment_steps=self.counters.simulator_steps,
+            compiling=compilation.seconds,
         )
 
     def train(self) -> dict[str, Any]:
@@ -193,8 +198,7 @@ class Trainer:
                 counters.updates += 1
                 for name, value in values.items():
                     counters.losses[name] = counters.losses.get(name, 0.0) + value
-                losses = {name: x for name, x in values.items() if name.startswith("loss/")}
-                self.progress.update(updates=counters.updates, losses=losses)
+                self.progress.update(updates=counters.updates, losses=_shown(values))
                 self.on_progress(counters)
                 self._save_if_due()
 
@@ -321,15 +325,14 @@ class Trainer:
         counters = self.counters
         counters.seconds = self._elapsed()
         self.check_held()
-        self.logger.scalars(
-            {
-                "episode": counters.episodes,
-                "environment_steps": counters.simulator_steps,
-                "updates": counters.updates,
-                "seconds": round(counters.seconds, 3),
-            },
-            values,
-        )
+        position = {
+            "episode": counters.episodes,
+            "environment_steps": counters.simulator_steps,
+            "updates": counters.updates,
+            "seconds": round(counters.seconds, 3),
+        }
+        self.logger.scalars(position, values)
+        self.on_metrics(position | values)
 
     def _check_finite(self, values: dict[str, float]) -> None:
         """Raises NumericalError if a loss or the gradient is NaN or infinite."""
@@ -382,3 +385,14 @@ class Trainer:
         """Closes the log files and the environments that were opened here."""
         self.logger.close()
         self.tester.close()
+
+
+def _shown(metrics: dict[str, float]) -> dict[str, float]:
+    """Returns the losses of an update as people want to see them.
+
+    A divergence in the loss is constant while it is below the free nats: its raw value is shown.
+    """
+    losses = {name: value for name, value in metrics.items() if name.startswith("loss/")}
+    for name in losses:
+        losses[name] = metrics.get(name.removeprefix("loss/"), losses[name])
+    return losses

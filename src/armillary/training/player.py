@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +17,16 @@ from jaxtyping import Float32, UInt8
 from armillary import seeding
 from armillary.agents.base import Agent
 from armillary.agents.registry import make_agent
-from armillary.config import Backend, Config
+from armillary.config import Backend, Config, PlannerConfig, WorldModelConfig, changed
+from armillary.dynamics.base import LatentState
+from armillary.dynamics.learned import LearnedModel
+from armillary.dynamics.world_model import WorldModel
 from armillary.envs import make
+from armillary.envs import side_by_side as make_side_by_side
 from armillary.errors import RunError, UsageError
-from armillary.training import checkpoint
+from armillary.training import checkpoint, compilation
 from armillary.training.counters import Counters
+from armillary.training.evaluation import Scores, evaluate
 from armillary.training.rollout import compiled, used_actions
 from armillary.training.run import Run
 
@@ -28,19 +35,54 @@ class Player:
     """A trained agent that acts in one environment, or in several side by side.
 
     Attributes:
-        config: the configuration of its run.
         agent: the pure functions.
         state: the parameters.
         counters: how long it was trained: episodes, updates and so on.
     """
 
     def __init__(self, config: Config, agent: Agent, state: Any, counters: dict[str, Any]) -> None:
-        self.config = config
+        self._config = config
         self.agent = agent
         self.state = state
         self.counters = counters
         self._used: Float32[np.ndarray, " action"] | None = None
+        self._compiled: set[Hashable] = set()
         self.reset()
+
+    @property
+    def config(self) -> Config:
+        """The configuration of its run, with what `load` was given. It is not to be changed."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        raise AttributeError(
+            "the configuration of a loaded agent cannot be changed: load it again with other "
+            "settings, `armillary.load(folder, planner={'horizon': 5})` for instance"
+        )
+
+    @property
+    def world_model(self) -> LearnedModel:
+        """Its world model, to look into: states, imagination, frames and rewards.
+
+        Raises:
+            UsageError: it has none.
+        """
+        model = getattr(self.state, "model", None)
+        if not isinstance(model, WorldModel) or not isinstance(self.config, WorldModelConfig):
+            raise UsageError(f"the agent {self.config.agent!r} has no world model to look into")
+        return LearnedModel(model, self.agent.action_size, self.config.objective.bits)
+
+    @property
+    def latent(self) -> LatentState | None:
+        """What it believes after the last `act`: a sampled state of its world model.
+
+        With a leading axis if it acts in several environments; None before the first `act`.
+        """
+        latent = getattr(self._belief, "latent", None)
+        if latent is None or self._step == 0:
+            return None
+        return jax.tree.map(lambda x: x[0], latent) if self._single else latent
 
     def reset(self, seed: int = 0, action_space: gym.spaces.Box | None = None) -> None:
         """Forgets the past: call it whenever an episode begins.
@@ -94,17 +136,73 @@ class Player:
         images = image[None] if single else image
         if self._belief is None:
             self._belief = self.agent.initial_belief(self.state, len(images), self._used)
-            self._count = len(images)
+            self._count, self._single = len(images), single
         if len(images) != self._count:
             raise UsageError(
                 f"got {len(images)} observations after {self._count}: call reset() when episodes "
                 "begin, and act for the same environments until then"
             )
-        self._belief, action, _ = compiled(self.agent)(
-            self.state, self._belief, images, self._key, self._step, explore=explore
-        )
+        with self._telling((len(images), explore)):
+            self._belief, action, _ = compiled(self.agent)(
+                self.state, self._belief, images, self._key, self._step, explore=explore
+            )
         self._step += 1
         return np.asarray(action)[0] if single else np.asarray(action)
+
+    @contextmanager
+    def _telling(self, program: Hashable) -> Iterator[None]:
+        """Says that a program is compiled if it is used for the first time, and that takes long."""
+        telling = None if program in self._compiled else compilation.tell("the agent's planner")
+        try:
+            yield
+            self._compiled.add(program)
+        finally:
+            if telling:
+                telling.cancel()
+
+    def evaluate(
+        self,
+        episodes: int = 10,
+        *,
+        task: str | None = None,
+        seed: int = 0,
+        side_by_side: int = 5,
+    ) -> Scores:
+        """Returns the scores of noise-free episodes, as `armillary evaluate` does.
+
+        What the agent does with `act` meanwhile is not touched.
+
+        Args:
+            episodes: how many.
+            task: one of those that the agent learned; None: the first.
+            seed: of the environments and of the agent.
+            side_by_side: episodes played at the same time; what is drawn at random depends on it.
+
+        Raises:
+            UsageError: the agent did not learn that task, or a number is less than 1.
+            EnvironmentFailure: the environment broke.
+        """
+        if episodes < 1 or side_by_side < 1:
+            raise UsageError(
+                f"{episodes} episodes, {side_by_side} at a time, were asked for: give at least 1"
+            )
+        envs = make_side_by_side(
+            self.task(task), self.config.environment, min(side_by_side, episodes)
+        )
+        telling = compilation.tell("the agent's planner")
+        try:
+            scores, _ = evaluate(
+                envs,
+                self.agent,
+                self.state,
+                episodes=episodes,
+                seed=seed,
+                on_step=lambda _: telling.cancel(),
+            )
+        finally:
+            telling.cancel()
+            envs.close()
+        return scores
 
     def make_env(self, task: str | None = None) -> gym.Env:
         """Returns an environment of the task, as the agent saw it in training.
@@ -132,14 +230,22 @@ class Player:
         return name or tasks[0]
 
 
-def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
+def load(
+    folder: str | Path,
+    *,
+    renderer: Backend | None = None,
+    planner: PlannerConfig | Mapping[str, Any] | None = None,
+) -> Player:
     """Loads the last checkpoint of a run folder.
 
     Args:
         folder: the run folder that `armillary train` wrote.
         renderer: a rendering back end to use in place of the run's.
+        planner: settings of the planner in place of the run's: all of them, or those that differ,
+            `{"horizon": 5}`.
 
     Raises:
+        UsageError: the planner has no such setting, or not such a value.
         RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
         UsageError: its configuration was changed since the checkpoint was made.
     """
@@ -148,6 +254,8 @@ def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
     if renderer is not None:
         environment = replace(config.environment, renderer=renderer)
         config = replace(config, environment=environment)
+    if planner is not None:
+        config = _with_planner(config, planner)
     if not checkpoint.exists(run.checkpoints):
         raise RunError(
             f"{str(folder)!r} has no checkpoint yet: let it train until its first episode is over"
@@ -161,3 +269,15 @@ def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
         environment = replace(config.environment, action_size=agent.action_size)
         config = replace(config, environment=environment)
     return Player(config, agent, state, counters)
+
+
+def _with_planner(config: Config, planner: PlannerConfig | Mapping[str, Any]) -> Config:
+    settings = getattr(config, "planner", None)
+    if settings is None:
+        raise UsageError(
+            f"the agent {config.agent!r} does not plan, so it has no settings of a planner: leave "
+            "them out"
+        )
+    if isinstance(planner, Mapping):
+        planner = changed(settings, planner)
+    return changed(config, {"planner": planner})

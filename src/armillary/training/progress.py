@@ -7,13 +7,33 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 PLAIN_SECONDS = 10.0
+
+
+class Notes(Console):
+    """A console on standard error for what people read while work goes on.
+
+    Nothing that is wrong with it ends the work: a full disk, a reader that has gone.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(file=stream or sys.stderr, highlight=False, markup=False)
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            super().__exit__(*error)
+        except OSError:
+            self.quiet = True
+
+    def on_broken_pipe(self) -> None:
+        """Goes on in silence."""
+        self.quiet = True
 
 
 class Progress:
@@ -31,6 +51,7 @@ class Progress:
         updates: updates that were made before.
         environment_steps: simulator steps that were taken before.
         clock: seconds, ever growing.
+        compiling: how many of them were spent on compilation, which is not of the pace to come.
     """
 
     def __init__(
@@ -43,15 +64,17 @@ class Progress:
         updates: int = 0,
         environment_steps: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        compiling: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._console = Console(file=stream or sys.stderr, highlight=False, markup=False)
+        self._console = Notes(stream)
         self._total_episodes, self._total_updates = total_episodes, total_updates
         self._episodes, self._updates, self._steps = episodes, updates, environment_steps
         self._return: float | None = None
         self._losses: dict[str, float] = {}
-        self._clock = clock
+        self._clock, self._compiling = clock, compiling
         self._last = self._shown = clock()
-        self._update_pace, self._frame_pace, self._episode_pace = _Pace(), _Pace(), _Pace(10)
+        self._compiled = compiling()
+        self._update_pace, self._frame_pace, self._episode_pace = _Pace(1), _Pace(), _Pace(0, 10)
         self._collecting = 0.0
         self._live: Live | None = None
         if self._console.is_terminal and not self._console.is_dumb_terminal:
@@ -152,10 +175,14 @@ class Progress:
             self._live.stop()
 
     def _elapsed(self) -> float:
-        """Returns the seconds since the last call: each moment belongs to what is told next."""
-        now = self._clock()
-        seconds, self._last = now - self._last, now
-        return seconds
+        """Returns the seconds since the last call: each moment belongs to what is told next.
+
+        Those of compilation belong to nothing.
+        """
+        now, compiled = self._clock(), self._compiling()
+        seconds = now - self._last - (compiled - self._compiled)
+        self._last, self._compiled = now, compiled
+        return max(0.0, seconds)
 
     def _show(self, now: bool = False) -> None:
         if self._live:
@@ -168,18 +195,20 @@ class Progress:
 class _Pace:
     """Things counted in the last calls and the seconds they took.
 
-    The very first call, which compiles, counts only until there is a second one.
+    Args:
+        warm: so many calls at the beginning count for nothing: they also load and trace programs.
+        window: how many calls are remembered.
     """
 
-    def __init__(self, window: int = 50) -> None:
+    def __init__(self, warm: int = 0, window: int = 50) -> None:
         self._recent: deque[tuple[int, float]] = deque(maxlen=window)
-        self._calls = 0
+        self._warm = warm
 
     def add(self, count: int, seconds: float) -> None:
-        if self._calls == 1:
-            self._recent.clear()
-        self._calls += 1
-        self._recent.append((count, seconds))
+        if self._warm > 0:
+            self._warm -= 1
+        else:
+            self._recent.append((count, seconds))
 
     @property
     def count(self) -> int:
