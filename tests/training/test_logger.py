@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import struct
 import sys
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from armillary.advice import extra
 from armillary.errors import StorageError, UsageError
 from armillary.training.logger import Logger
 
@@ -224,7 +226,7 @@ def test_no_space(tmp_path, monkeypatch):
 
 def test_weights_and_biases(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UsageError, match=r"armillary\[wandb\]"):
+    with pytest.raises(UsageError, match=re.escape(f"not installed: `{extra('wandb')}`")):
         Logger(tmp_path, wandb="planets")
     calls = []
     run = types.SimpleNamespace(
