@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+import os
+import shutil
+import sys
 from typing import Any
 
 import gymnasium
@@ -117,5 +122,27 @@ def make_long_or_short() -> Counter:
     return env
 
 
+class Named(Counter):
+    """Begins to count where it is told to."""
+
+    def __init__(self, start: int, render_mode: str | None = None) -> None:
+        super().__init__(render_mode=render_mode)
+        self.start = start
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.steps = self.start
+        return self.observe(), {}
+
+
+def exits() -> None:
+    """Ends the program, if it is called."""
+    raise SystemExit("called")
+
+
 not_an_environment = dict
+abort = os.abort
+leave = functools.partial(sys.exit, 3)
+remove = shutil.rmtree
+calls_exit = operator.methodcaller("exit")
 discrete = Discrete(3)

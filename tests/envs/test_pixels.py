@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import make
-from armillary.envs.pixels import Guard
+from armillary.envs.guard import Guard
 from armillary.errors import EnvironmentFailure, UsageError
 from fake_envs import Counter, Raises
 
@@ -223,7 +223,7 @@ IMAGE = np.zeros((16, 16, 3), np.uint8)
         ({"reset": IMAGE}, r"reset returned an array of uint8.*pair \(observation, info\)"),
         ({"reset": (IMAGE[:8], {})}, r"shape \(8, 16, 3\).*promises uint8 of shape \(16, 16, 3\)"),
         ({"reset": (IMAGE.astype(np.float32), {})}, r"array of float32.*promises uint8"),
-        ({"reset": (None, {})}, r"the observation is None, expected an image"),
+        ({"reset": (None, {})}, r"the observation at reset is None, expected an image"),
         ({"reset": ([[0]], {})}, r"of type list, expected an image"),
         ({"reset": (IMAGE, None)}, r"the info at reset is None, expected a dictionary"),
         ({"step": (IMAGE, 0.0, False, False, None)}, r"info at step 1 is None, expected a dict"),

@@ -26,6 +26,8 @@ class Arguments:
     config: Annotated[Config, tyro.conf.arg(name="")]
     run: Path | None = None
     """Run folder. Default: runs/<task>-<agent>-<preset>-seed<N>. A run that is there goes on."""
+    trust: bool = False
+    """Run the Python module that the folder of a continued run names as its task."""
 
 
 def run(argv: list[str]) -> int:
@@ -35,11 +37,16 @@ def run(argv: list[str]) -> int:
     )
     config = arguments.config
     _check_task(config)
+    from armillary.envs.named import check_trust, needing_trust
     from armillary.training.run import Run, default_folder
 
     folder = arguments.run or default_folder(config)
-    Run(folder).check(config)
+    place = folder.absolute()  # an environment may change the working folder
     goes_on = Run(folder).exists
+    if goes_on and not arguments.trust and _value(argv, "--task") is None:
+        check_trust(config.tasks, config.environment, folder)
+    Run(folder).check(config)
+    trust = " --trust" if needing_trust(config.tasks, config.environment) else ""
     _say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
 
     from armillary.studies.report import write_report
@@ -47,15 +54,15 @@ def run(argv: list[str]) -> int:
     from armillary.training.signals import Stopped
 
     try:
-        results = train(config, folder)
+        results = train(config, place)
     except Stopped as stopped:
-        raise _with_advice(stopped, folder) from None
+        raise _with_advice(stopped, f"{folder}{trust}") from None
     print(_scores(results))
-    print(_advice(results, folder, write_report(folder)))
+    print(_advice(results, folder, write_report(place), trust))
     return 0
 
 
-def _with_advice(stopped: Any, folder: Path) -> Exception:
+def _with_advice(stopped: Any, folder: str) -> Exception:
     stopped.args = (
         f"{stopped}; everything so far is saved, continue with: armillary train --run {folder}",
     )
@@ -121,8 +128,8 @@ def _scores(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> str:
-    """Returns where everything is, and what to do with it."""
+def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path], trust: str) -> str:
+    """Returns where everything is, and what to do with it (with the option `trust`)."""
     armillary = "uv run armillary" if "UV" in os.environ else "armillary"
     names = {"curve": "learning curve", "agent": "video", "prediction": "predictions"}
     pictures = [
@@ -136,10 +143,10 @@ def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> st
             f"checkpoint       {folder / 'checkpoints'}",
             "",
             "next:",
-            f"  {armillary} evaluate {folder} --episodes 10",
-            f"  {armillary} video {folder}",
+            f"  {armillary} evaluate {folder} --episodes 10{trust}",
+            f"  {armillary} video {folder}{trust}",
             f"  {armillary} plot {folder}",
-            f"  {armillary} train --run {folder} --episodes {2 * results['episodes']}"
+            f"  {armillary} train --run {folder} --episodes {2 * results['episodes']}{trust}"
             "    # goes on learning",
             f"  tensorboard --logdir {folder}    # pip install tensorboard",
             f'  python: agent = armillary.load("{folder}"); agent.act(observation)',

@@ -1,6 +1,7 @@
 """Every setting of a run: dataclasses, presets, and their form as dictionaries."""
 
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
+from armillary.config.keywords import Keywords
 from armillary.config.presets import PRESETS, paper, preset, small
 from armillary.config.settings import (
     PLANET,
@@ -26,6 +27,7 @@ __all__ = [
     "Config",
     "EnvironmentConfig",
     "EvaluationConfig",
+    "Keywords",
     "ModelConfig",
     "ObjectiveConfig",
     "OptimizerConfig",

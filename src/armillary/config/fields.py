@@ -33,7 +33,7 @@ def from_dict(values: Mapping[str, Any], cls: type[T] = Config) -> T:  # type: i
     arguments = {}
     for name, value in values.items():
         factory = fields[name].default_factory
-        nested = isinstance(value, Mapping) and factory is not dataclasses.MISSING
+        nested = isinstance(value, Mapping) and dataclasses.is_dataclass(factory)
         arguments[name] = from_dict(value, factory) if nested else value  # type: ignore[arg-type]
     return cls(**arguments)
 

@@ -60,7 +60,7 @@ def train(
         EnvironmentFailure, RenderingError, StorageError: as named; what was finished is kept.
         Stopped: SIGINT or SIGTERM came; the state was saved.
     """
-    run = Run(folder)
+    run = Run(Path(folder).absolute())  # an environment may change the working folder
     config = run.check(config)
     with ExitStack() as stack:
         envs = _environments(config, stack)  # fails before anything is written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from armillary import seeding
 from armillary.agents.base import Agent
 from armillary.agents.registry import make_agent
 from armillary.config import Backend, Config
-from armillary.envs import make
+from armillary.envs import make, named
 from armillary.errors import RunError, UsageError
 from armillary.training import checkpoint
 from armillary.training.rollout import compiled, used_actions
@@ -33,11 +34,19 @@ class Player:
         counters: how long it was trained: episodes, updates and so on.
     """
 
-    def __init__(self, config: Config, agent: Agent, state: Any, counters: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        agent: Agent,
+        state: Any,
+        counters: dict[str, Any],
+        untrusted: Path | None = None,
+    ) -> None:
         self.config = config
         self.agent = agent
         self.state = state
         self.counters = counters
+        self._untrusted = untrusted  # the run folder, if it may not name the code that is run
         self._used: Float32[np.ndarray, " action"] | None = None
         self.reset()
 
@@ -112,10 +121,21 @@ class Player:
 
         Args:
             task: one of those that the agent learned; None: the first.
+
+        Raises:
+            UsageError: the agent did not learn that task; or it is a Python module that the run
+                folder names, and the agent was loaded without trust in it.
         """
-        env = make(self.task(task), self.config.environment)
+        task = self.task(task)
+        self.check_trust((task,))
+        env = make(task, self.config.environment)
         self._used = used_actions(env.action_space)
         return env
+
+    def check_trust(self, tasks: Sequence[str]) -> None:
+        """Makes sure that the run's environments may be made, see `armillary.envs.named`."""
+        if self._untrusted is not None:
+            named.check_trust(tasks, self.config.environment, self._untrusted)
 
     def task(self, name: str | None = None) -> str:
         """Returns the task of that name, or the first one that the agent learned.
@@ -131,12 +151,13 @@ class Player:
         return name or tasks[0]
 
 
-def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
-    """Loads the last checkpoint of a run folder.
+def load(folder: str | Path, *, renderer: Backend | None = None, trust: bool = False) -> Player:
+    """Loads the last checkpoint of a run folder; runs no code from it.
 
     Args:
         folder: the run folder that `armillary train` wrote.
         renderer: a rendering back end to use in place of the run's.
+        trust: whether `make_env` may run the Python module that the folder names as its task.
 
     Raises:
         RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
@@ -157,4 +178,4 @@ def load(folder: str | Path, *, renderer: Backend | None = None) -> Player:
     if len(config.tasks) > 1:
         environment = replace(config.environment, action_size=agent.action_size)
         config = replace(config, environment=environment)
-    return Player(config, agent, state, counters)
+    return Player(config, agent, state, counters, None if trust else Path(folder))
