@@ -6,7 +6,10 @@ import functools
 import operator
 import os
 import shutil
+import signal
 import sys
+import threading
+import time
 from typing import Any
 
 import gymnasium
@@ -104,6 +107,17 @@ class Talkative(Counter):
         }
 
 
+def returning(**results: Any) -> Counter:
+    """An environment whose methods return what they should not."""
+    env = Counter(render_mode="rgb_array")
+    for name, result in results.items():
+        setattr(env, name, lambda *_, result=result, **__: result)
+    return env
+
+
+IMAGE = np.zeros((16, 16, 3), np.uint8)
+
+
 def make_counter(render_mode: str | None = None) -> Counter:
     """A factory, as a user writes one."""
     return Counter(render_mode=render_mode)
@@ -135,9 +149,61 @@ class Named(Counter):
         return self.observe(), {}
 
 
+class Hangs(Counter):
+    """Waits for ever at its third step, if its first action is negative."""
+
+    def step(self, action: Any) -> Any:
+        if self.steps == 2 and action[0] < 0:
+            time.sleep(3600)
+        return super().step(action)
+
+
+class HangsInC(Hangs):
+    """Waits in a library, where no signal is answered."""
+
+    def step(self, action: Any) -> Any:
+        if self.steps == 2 and action[0] < 0:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGTERM])
+            time.sleep(3600)
+        return super().step(action)
+
+
+class WillNotClose(Counter):
+    """Raises when it is closed."""
+
+    def close(self) -> None:
+        sys.exit("not yet")
+
+
 def exits() -> None:
     """Ends the program, if it is called."""
     raise SystemExit("called")
+
+
+def plays_elsewhere(results: Any) -> None:
+    """In a process of its own: plays in the main thread and in another one, and tells how it went.
+
+    That is whether Control-C is still answered, the images' shapes, what was said of processes.
+    """
+    from armillary.config import EnvironmentConfig
+    from armillary.envs import side_by_side
+    from armillary.errors import UsageError
+
+    env = side_by_side(Counter, EnvironmentConfig(), 2)
+    env.reset(seed=0)
+    rewards = []
+    thread = threading.Thread(
+        target=lambda: rewards.append(side_by_side(Counter, EnvironmentConfig()).reset()[0].shape)
+    )
+    thread.start()
+    thread.join()
+    try:
+        side_by_side(Counter, EnvironmentConfig(processes=True), 2).close()
+        message = "it works"
+    except UsageError as error:
+        message = str(error)
+    handler = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    results.put((handler, rewards, message))
 
 
 not_an_environment = dict
