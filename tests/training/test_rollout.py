@@ -134,5 +134,5 @@ def test_a_return_that_32_bits_do_not_hold_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         Scripted, "step", lambda self, action: (*(r := step(self, action))[:1], 1.5e38, *r[2:])
     )
-    with pytest.raises(EnvironmentFailure, match=r"add up to 4.5e\+38 at action 3"):
+    with pytest.raises(EnvironmentFailure, match=r"add up to 4.5\d*e\+38 at action 3"):
         _play(1, [3], explore=False)

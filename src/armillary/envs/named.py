@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -136,8 +137,9 @@ def import_module(task: str) -> ModuleType:
             f"the task {task!r} names {module!r} of Python's standard library, which has no "
             "environments"
         )
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    with suppress(OSError):  # a working folder that was deleted
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
     for place in _places(module):
         run = next((p for p in (place, *place.parents) if _is_run(p)), None)
         if run is not None:
