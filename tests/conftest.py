@@ -22,6 +22,7 @@ TESTS = Path(__file__).parent
 # Equal programs are compiled once, also in the processes that tests start.
 _compiled = tempfile.TemporaryDirectory(prefix="armillary-tests-")  # unless one is given, to keep
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
+os.environ.setdefault("ARMILLARY_TRUST", "toys")  # our own, so that runs of them can be played
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 

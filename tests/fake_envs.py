@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
 from typing import Any
 
 import gymnasium
@@ -99,6 +107,17 @@ class Talkative(Counter):
         }
 
 
+def returning(**results: Any) -> Counter:
+    """An environment whose methods return what they should not."""
+    env = Counter(render_mode="rgb_array")
+    for name, result in results.items():
+        setattr(env, name, lambda *_, result=result, **__: result)
+    return env
+
+
+IMAGE = np.zeros((16, 16, 3), np.uint8)
+
+
 def make_counter(render_mode: str | None = None) -> Counter:
     """A factory, as a user writes one."""
     return Counter(render_mode=render_mode)
@@ -117,5 +136,79 @@ def make_long_or_short() -> Counter:
     return env
 
 
+class Named(Counter):
+    """Begins to count where it is told to."""
+
+    def __init__(self, start: int, render_mode: str | None = None) -> None:
+        super().__init__(render_mode=render_mode)
+        self.start = start
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.steps = self.start
+        return self.observe(), {}
+
+
+class Hangs(Counter):
+    """Waits for ever at its third step, if its first action is negative."""
+
+    def step(self, action: Any) -> Any:
+        if self.steps == 2 and action[0] < 0:
+            time.sleep(3600)
+        return super().step(action)
+
+
+class HangsInC(Hangs):
+    """Waits in a library, where no signal is answered."""
+
+    def step(self, action: Any) -> Any:
+        if self.steps == 2 and action[0] < 0:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGTERM])
+            time.sleep(3600)
+        return super().step(action)
+
+
+class WillNotClose(Counter):
+    """Raises when it is closed."""
+
+    def close(self) -> None:
+        sys.exit("not yet")
+
+
+def exits() -> None:
+    """Ends the program, if it is called."""
+    raise SystemExit("called")
+
+
+def plays_elsewhere(results: Any) -> None:
+    """In a process of its own: plays in the main thread and in another one, and tells how it went.
+
+    That is whether Control-C is still answered, the images' shapes, what was said of processes.
+    """
+    from armillary.config import EnvironmentConfig
+    from armillary.envs import side_by_side
+    from armillary.errors import UsageError
+
+    env = side_by_side(Counter, EnvironmentConfig(), 2)
+    env.reset(seed=0)
+    rewards = []
+    thread = threading.Thread(
+        target=lambda: rewards.append(side_by_side(Counter, EnvironmentConfig()).reset()[0].shape)
+    )
+    thread.start()
+    thread.join()
+    try:
+        side_by_side(Counter, EnvironmentConfig(processes=True), 2).close()
+        message = "it works"
+    except UsageError as error:
+        message = str(error)
+    handler = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    results.put((handler, rewards, message))
+
+
 not_an_environment = dict
+abort = os.abort
+leave = functools.partial(sys.exit, 3)
+remove = shutil.rmtree
+calls_exit = operator.methodcaller("exit")
 discrete = Discrete(3)

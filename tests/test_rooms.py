@@ -12,7 +12,7 @@ import armillary
 
 SOURCE = Path(armillary.__file__).parent
 
-BOTTOM = ["version", "errors"]
+BOTTOM = ["version", "errors", "waiting"]
 FOUNDATIONS = [*BOTTOM, "advice", "config", "seeding", "files"]
 ORDER = [
     *FOUNDATIONS,

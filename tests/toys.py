@@ -159,3 +159,20 @@ class Loud(Point):
 def loud() -> gym.Env:
     """Makes a `Loud`."""
     return Loud()
+
+
+class Wanders(Point):
+    """Leaves the working folder behind with each episode, and does not let itself be closed."""
+
+    def __init__(self) -> None:
+        super().__init__(steps=12)
+
+    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode elsewhere."""
+        os.makedirs("elsewhere", exist_ok=True)
+        os.chdir("elsewhere")
+        return super().reset(**arguments)
+
+    def close(self) -> None:
+        """Wants to end the program."""
+        raise SystemExit(0)

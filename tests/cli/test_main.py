@@ -165,3 +165,28 @@ def test_train_on_the_command_line(armillary: Run, tmp_path: Path) -> None:
     assert again.stdout == first.stdout
     refused = armillary("train", *arguments, "--model.hidden", "17")
     _refused(refused, 2, "another configuration", "model.hidden: 16 there, 17 asked for")
+
+
+def test_jax_without_the_device_it_was_told_to_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from armillary.cli import main
+
+    def fails(argv: list[str]) -> None:
+        exec("raise AssertionError", {"__name__": "jax._src.xla_bridge"})  # without a word
+
+    monkeypatch.setattr(main, "_dispatch", fails)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert main._run(["bench"]) == 1
+    error = capsys.readouterr().err
+    assert "JAX cannot use what JAX_PLATFORMS=cuda asks for: unset it" in error
+    assert "unexpected" not in error
+
+
+def test_a_working_folder_that_was_deleted(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    code = "import os; os.rmdir(os.getcwd())\nfrom armillary.cli.main import main; main(['tasks'])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path / "gone"
+    )
+    _refused(result, 2, "the folder in which this was started is not there any more")

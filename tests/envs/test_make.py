@@ -85,7 +85,7 @@ def test_a_module_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.Monk
         ("no_such_module:make", r"No module named 'no_such_module'"),
         ("fake_envs:Countr", r"there is no 'Countr' in 'fake_envs'. Did you mean 'Counter'"),
         ("fake_envs:discrete", r"is not callable"),
-        ("fake_envs:not_an_environment", r"returned builtins.dict, expected a gymnasium.Env"),
+        ("fake_envs:not_an_environment", r"is the class builtins.dict, expected one that derives"),
         (3, r"of type int, expected a name"),
         ("CartPole-v1", r"CartPole-v1 has Discrete actions"),
         ("lqr-lqr_2_1", r"must have finite bounds"),

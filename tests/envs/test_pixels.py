@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gymnasium
@@ -12,9 +13,10 @@ from gymnasium.utils.env_checker import check_env
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import make
-from armillary.envs.pixels import Guard
+from armillary.envs.guard import Guard
+from armillary.envs.pixels import _say
 from armillary.errors import EnvironmentFailure, UsageError
-from fake_envs import Counter, Raises
+from fake_envs import IMAGE, Counter, Raises, returning
 
 ZERO = np.zeros(2, np.float32)
 
@@ -37,6 +39,10 @@ def seen(env: gymnasium.Env) -> np.ndarray:
         ({"shape": (1, 16, 24)}, 1),
         ({"shape": (16, 16, 3), "dtype": np.float32, "high": 1.0}, 255),
         ({"shape": (16, 16, 3), "dtype": np.float64, "high": 255.0}, 1),
+        # What the space promises as the most is white.
+        ({"shape": (16, 16), "high": 1}, 255),
+        ({"shape": (16, 16), "high": 5}, 51),
+        ({"shape": (16, 16), "high": 1, "dtype": np.bool_}, 255),
         ({"key": "pixels"}, 1),
         ({"key": "the_only_image"}, 1),
         # No image is observed, so it is drawn: 100 plus the step.
@@ -206,24 +212,13 @@ def test_an_error_names_the_environment_the_step_and_itself() -> None:
     assert type(e.value.__cause__).__name__ == "Local"
 
 
-def returning(**results: Any) -> Counter:
-    """An environment whose methods return what they should not."""
-    env = Counter(render_mode="rgb_array")
-    for name, result in results.items():
-        setattr(env, name, lambda *_, result=result, **__: result)
-    return env
-
-
-IMAGE = np.zeros((16, 16, 3), np.uint8)
-
-
 @pytest.mark.parametrize(
     ("results", "message"),
     [
         ({"reset": IMAGE}, r"reset returned an array of uint8.*pair \(observation, info\)"),
         ({"reset": (IMAGE[:8], {})}, r"shape \(8, 16, 3\).*promises uint8 of shape \(16, 16, 3\)"),
         ({"reset": (IMAGE.astype(np.float32), {})}, r"array of float32.*promises uint8"),
-        ({"reset": (None, {})}, r"the observation is None, expected an image"),
+        ({"reset": (None, {})}, r"the observation at reset is None, expected an image"),
         ({"reset": ([[0]], {})}, r"of type list, expected an image"),
         ({"reset": (IMAGE, None)}, r"the info at reset is None, expected a dictionary"),
         ({"step": (IMAGE, 0.0, False, False, None)}, r"info at step 1 is None, expected a dict"),
@@ -233,6 +228,13 @@ IMAGE = np.zeros((16, 16, 3), np.uint8)
         ({"step": (IMAGE, -np.inf, False, False, {})}, r"reward at step 1 is -inf"),
         ({"step": (IMAGE, None, False, False, {})}, r"reward at step 1 is None"),
         ({"step": (IMAGE, np.zeros(2), False, False, {})}, r"shape \(2,\), expected a number"),
+        ({"step": (IMAGE, 1e39, False, False, {})}, r"reward at step 1 is 1e\+39.*32 bits"),
+        ({"step": (IMAGE, np.float64(-4e38), False, False, {})}, r"reward at step 1 is -4e\+38"),
+        ({"step": (IMAGE, 10**400, False, False, {})}, r"reward at step 1 is inf"),
+        ({"step": (IMAGE, 0, np.zeros(2, bool), False, {})}, r"terminated at step 1 is an array"),
+        ({"step": (IMAGE, 0, False, None, {})}, r"truncated at step 1 is None, expected True"),
+        ({"step": (IMAGE, 0, "no", False, {})}, r"terminated at step 1 is of type str"),
+        ({"step": (IMAGE, 0, False, np.nan, {})}, r"truncated at step 1 is of type float"),
         ({"step": (IMAGE[..., :2], 0.0, False, False, {})}, r"shape \(16, 16, 2\)"),
     ],
 )
@@ -259,6 +261,99 @@ def test_a_dictionary_without_its_image() -> None:
     env.observe = lambda: {"speed": np.zeros(2)}  # type: ignore[method-assign]
     with pytest.raises(EnvironmentFailure, match="promises a dictionary with 'pixels'"):
         make(env).reset()
+
+
+FLOATS = {"shape": (16, 16, 3), "dtype": np.float32, "high": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value", "shown"),
+    [
+        (FLOATS, 1.5, "values from 1.5 to 1.5, but its observation space promises 0 to 1"),
+        (FLOATS, -0.1, "values from -0.1 to -0.1"),
+        (FLOATS, np.nan, "values from nan to nan"),
+        (FLOATS, np.inf, "values from inf to inf"),
+        ({**FLOATS, "high": 255.0}, np.nan, "values from nan to nan.*promises 0 to 255"),
+        ({"shape": (16, 16), "high": 1}, 255, "values from 255 to 255.*promises 0 to 1"),
+        (FLOATS, 1 + 1e-6, 255),
+        (FLOATS, -1e-6, 0),
+    ],
+)
+def test_values_that_leave_their_range(
+    arguments: dict[str, Any], value: float, shown: int | str
+) -> None:
+    env = Counter(**arguments)
+    picture = np.full(env.box.shape, value, env.box.dtype)
+    env.observe = lambda: picture  # type: ignore[method-assign]
+    if isinstance(shown, int):
+        assert (make(env).reset()[0] == shown).all()
+        return
+    with pytest.raises(EnvironmentFailure, match=f"the observation at reset has {shown}"):
+        make(env).reset()
+
+
+class Cameras(Counter):
+    """Observes images of several cameras, each of another grey."""
+
+    def __init__(self, tree: Any, render_mode: str | None = "rgb_array") -> None:
+        super().__init__(render_mode=render_mode)
+        self.tree = tree
+        self.observation_space = self.of(tree, Box(0, 255, (16, 16, 3), np.uint8))
+
+    def of(self, tree: Any, box: Box | None) -> Any:
+        if isinstance(tree, dict):
+            parts = {name: self.of(part, box) for name, part in tree.items()}
+            return gymnasium.spaces.Dict(parts) if box else parts
+        if isinstance(tree, tuple):
+            members = tuple(self.of(part, box) for part in tree)
+            return gymnasium.spaces.Tuple(members) if box else members
+        return box or np.full((16, 16, 3), tree, np.uint8)
+
+    def observe(self) -> Any:
+        return self.of(self.tree, None)
+
+
+TWO = {"front": 10, "wrist": 20}
+NESTED = {"state": {"cameras": {"front": 10}}}
+
+
+@pytest.mark.parametrize(
+    ("tree", "pixels", "grey", "said"),
+    [
+        (TWO, "auto", 100, r"'front', 'wrist'\): the agent sees render\(\)"),
+        (TWO, "wrist", 20, ""),
+        (TWO, "render", 100, ""),
+        ({**TWO, "image": 30}, "auto", 30, r"the agent sees the image 'image'"),
+        (NESTED, "auto", 10, ""),
+        (NESTED, "state/cameras/front", 10, ""),
+        ({"all": TWO}, "all/wrist", 20, ""),
+        ({"all": (10, 20)}, "all/1", 20, ""),
+        ({"a/b": 10, "c": 20}, "a/b", 10, ""),
+        ((10, 20), "1", 20, ""),
+    ],
+)
+def test_several_cameras(
+    tree: Any, pixels: str, grey: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _say.cache_clear()
+    for _ in range(2):
+        env = make(Cameras(tree), EnvironmentConfig(pixels=pixels))
+        assert env.reset()[0][0, 0, 0] == grey
+    assert len(caplog.records) == bool(said)  # once
+    assert re.search(said, caplog.text)
+
+
+@pytest.mark.parametrize("pixels", ["auto", "observation", "frnt"])
+def test_a_choice_that_has_to_be_made(pixels: str) -> None:
+    with pytest.raises(UsageError, match=r"'front', 'wrist'"):
+        make(Cameras(TWO, render_mode=None), EnvironmentConfig(pixels=pixels))
+
+
+def test_sums_of_rewards_that_32_bits_do_not_hold() -> None:
+    env = make(returning(step=(IMAGE, 2e38, False, False, {})), EnvironmentConfig(action_repeat=2))
+    env.reset()
+    with pytest.raises(EnvironmentFailure, match=r"the last of them step 2, add up to 4e\+38"):
+        env.step(ZERO)
 
 
 @pytest.mark.parametrize("reward", [1, np.float32(1), np.array(1.0), np.array([1.0]), True])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from armillary.envs import ControlSuite, rendering
+from armillary.envs import ControlSuite, kernels, make, raytracing, rendering
 from armillary.envs.rendering import Probe
 from armillary.errors import RenderingError
 
@@ -283,3 +283,76 @@ def test_a_wrong_mujoco_gl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         raise ImportError("no such library")
     assert os.environ["MUJOCO_GL"] == "osmesa"
+
+
+@pytest.mark.parametrize("home", ["missing", "file", "own"])
+def test_a_home_that_cannot_be_written(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is compiled goes to a temporary folder, and a warning names the variable to set."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("WARP_CACHE_PATH", raising=False)
+    monkeypatch.setenv(
+        "HOME", {"missing": "/proc/none", "file": str(tmp_path / "file")}.get(home, "/")
+    )
+    if home == "own":
+        monkeypatch.setenv("WARP_CACHE_PATH", "/proc/none")
+    kernels.ensure_cache("1.0")
+    assert Path(os.environ["WARP_CACHE_PATH"]).is_dir()
+    assert len(caplog.records) == 1
+    assert "set WARP_CACHE_PATH" in caplog.text
+    kernels.ensure_cache("1.0")  # the temporary one is good
+    assert len(caplog.records) == 1
+
+
+def test_a_home_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("WARP_CACHE_PATH", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kernels.ensure_cache("1.0")
+    assert "WARP_CACHE_PATH" not in os.environ
+    assert (tmp_path / ".cache" / "warp" / "1.0").is_dir()
+
+
+def test_nowhere_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(raytracing, "ensure_cache", fails)
+    with pytest.raises(RenderingError, match=r"no usable temporary.*set WARP_CACHE_PATH"):
+        rendering.create("warp", None)  # type: ignore[arg-type]
+
+
+@needs_egl
+def test_a_desktops_pyopengl_platform_is_no_obstacle() -> None:
+    code = """
+from armillary.envs import ControlSuite
+env = ControlSuite("cartpole-balance", renderer="egl"); env.reset(seed=0)
+assert env.render().any()
+"""
+    done = run(code, PYOPENGL_PLATFORM="glx")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_deleted_working_folder_is_named(tmp_path: Path) -> None:
+    code = """
+import os
+from armillary.envs import ControlSuite
+os.chdir(os.environ["GONE"]); os.rmdir(os.environ["GONE"])
+ControlSuite("cartpole-balance", renderer="warp")
+"""
+    (tmp_path / "gone").mkdir()
+    done = run(code, GONE=str(tmp_path / "gone"))
+    assert done.returncode == 1
+    assert "the working folder of this process was deleted" in done.stderr.splitlines()[-1]
+
+
+def test_pygame_does_not_look_for_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    make("fake_envs:Counter")
+    assert (os.environ["SDL_VIDEODRIVER"], os.environ["SDL_AUDIODRIVER"]) == ("dummy", "dummy")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
+    make("fake_envs:Counter")
+    assert os.environ["SDL_VIDEODRIVER"] == "x11"

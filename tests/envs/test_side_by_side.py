@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from armillary.config import EnvironmentConfig
-from armillary.envs import make, side_by_side
+from armillary.envs import make, parallel, side_by_side
 from armillary.errors import EnvironmentFailure, UsageError
-from fake_envs import Counter, Dies, Raises, Talkative, make_long_or_short
+from armillary.training import signals
+from conftest import environment
+from fake_envs import (
+    Counter,
+    Dies,
+    Hangs,
+    HangsInC,
+    Raises,
+    Talkative,
+    WillNotClose,
+    make_long_or_short,
+    plays_elsewhere,
+)
 
 ACTIONS = np.zeros((2, 2), np.float32)
 
@@ -119,3 +138,102 @@ def test_wrong_arguments() -> None:
     assert side_by_side(Counter(), count=1).num_envs == 1
     with pytest.raises(UsageError, match="Did you mean"):
         side_by_side("cheetah-runn", EnvironmentConfig(), 2)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_closing_never_fails(processes: bool) -> None:
+    env = side_by_side(WillNotClose, configuration(processes), 2)
+    env.reset(seed=0)
+    env.close()
+    env.close()
+
+
+FATAL = np.array([[-1, 0], [0, 0]], np.float32)
+
+
+@pytest.mark.parametrize("kind", [Hangs, HangsInC])
+def test_a_process_that_hangs_is_given_up(
+    kind: type[Counter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "_PATIENCE", 0.5)
+    env = side_by_side(kind, EnvironmentConfig(processes=True, step_timeout=2), 2)
+    env.reset(seed=0)
+    env.step(ACTIONS)
+    env.step(ACTIONS)
+    with pytest.raises(EnvironmentFailure, match=r"waited .* for (Hangs at step 3|the process)"):
+        env.step(FATAL)
+    env.close()
+    assert not any(process.is_alive() for process in env.env.processes)
+
+
+def test_a_signal_ends_the_wait_for_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_GRACE", 0.3)
+    env = side_by_side(Hangs, EnvironmentConfig(processes=True), 2)
+    env.reset(seed=0)
+    env.step(ACTIONS)
+    env.step(ACTIONS)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with signals.stop_request(), pytest.raises(signals.Stopped, match="SIGTERM while waiting for"):
+        env.step(FATAL)
+    timer.join()
+    env.close()
+    assert not any(process.is_alive() for process in env.env.processes)
+
+
+ORPHANS = """
+import os, signal, numpy as np
+from armillary.config import EnvironmentConfig
+from armillary.envs import side_by_side
+from fake_envs import Hangs
+if __name__ == "__main__":
+    env = side_by_side(Hangs, EnvironmentConfig(processes=True), 2)
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(np.zeros((2, 2), np.float32))
+    env.env.step_async(np.full((2, 2), -1, np.float32))
+    print(*(process.pid for process in env.env.processes), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_their_parent(tmp_path: Path) -> None:
+    """Also when it is killed while they hang."""
+    (tmp_path / "orphans.py").write_text(ORPHANS)
+    done = subprocess.run(
+        [sys.executable, "orphans.py"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL
+    children = [int(pid) for pid in done.stdout.split()]
+    assert len(children) == 2
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) and _runs(pid) for pid in children):
+        assert time.monotonic() < deadline, "a process has outlived its parent"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_process_of_ones_own_is_no_worker(daemon: bool) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    process = context.Process(target=plays_elsewhere, args=(results,), daemon=daemon)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    handler, shapes, message = results.get()
+    assert handler, "Control-C is ignored"
+    assert shapes == [(1, 64, 64, 3)]
+    assert ("set processes to False" in message) == daemon

@@ -193,3 +193,14 @@ def test_the_presets_hold_the_paper() -> None:
     assert (paper.objective.free_nats, paper.objective.bits) == (3.0, 5)
     optimizer = paper.optimizer
     assert (optimizer.learning_rate, optimizer.epsilon, optimizer.clip_norm) == (1e-3, 1e-4, 1000)
+
+
+def test_an_environment_that_changes_folders_and_fails_to_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A relative run folder stays where it is, and the run keeps its scores."""
+    monkeypatch.chdir(tmp_path)
+    results = train(replace(TINY, task="toys:Wanders", episodes=2), "run")
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 2
+    assert "toys:Wanders could not be closed: SystemExit" in caplog.text

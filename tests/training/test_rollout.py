@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from armillary.envs import side_by_side
+from armillary.errors import EnvironmentFailure
 from armillary.training.rollout import returns, rollout
 
 KEY = jax.random.key(4)
@@ -125,3 +126,13 @@ def test_returns_are_summed_in_double_precision() -> None:
     rewards = np.float32([0, 2**24, 1, 1, 1, 1, 1])
     episode = type(episode)(episode.image, episode.action, rewards)
     assert list(returns([episode])) == [2**24 + 5]
+
+
+def test_a_return_that_32_bits_do_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reward fits; no episode is kept."""
+    step = Scripted.step
+    monkeypatch.setattr(
+        Scripted, "step", lambda self, action: (*(r := step(self, action))[:1], 1.5e38, *r[2:])
+    )
+    with pytest.raises(EnvironmentFailure, match=r"add up to 4.5\d*e\+38 at action 3"):
+        _play(1, [3], explore=False)

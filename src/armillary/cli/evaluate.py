@@ -11,7 +11,7 @@ import tyro
 
 from armillary.cli.options import parse
 from armillary.cli.stdout import own_stdout, say, show
-from armillary.config import Backend, EnvironmentConfig, PlannerConfig
+from armillary.config import Backend, EnvironmentConfig, Keywords, PlannerConfig
 from armillary.errors import UsageError
 from armillary.version import __version__
 
@@ -31,6 +31,8 @@ class Arguments:
     """An agent that needs no run: random actions, or planning with the true simulator."""
     task: str | None = None
     """The task of an agent without a run; of a run with several tasks, the only one to play."""
+    trust: bool = False
+    """Run the Python module that the run folder names as its task (docs/trust.md)."""
     episodes: int | None = None
     """How many episodes. Default: 10, of the simulator 3."""
     seed: int = 0
@@ -41,6 +43,8 @@ class Arguments:
     """Rendering back end in place of the run's (without a run: auto)."""
     action_repeat: int | None = None
     """Simulator steps for each action, of an agent without a run."""
+    kwargs: Keywords = field(default_factory=dict)
+    """Keyword arguments of the environment, of an agent without a run: name=value, or JSON."""
     time_limit: int | None = None
     """Simulator steps after which an episode ends, of an agent without a run."""
     side_by_side: int | None = None
@@ -127,7 +131,7 @@ def _report(arguments: Arguments) -> str:
             "scores: " + ", ".join(f"{score:.1f}" for score in found.scores)
             for task, found in scores.items()
         )
-    return json.dumps(_facts(arguments, scores, environment, count, facts))
+    return json.dumps(_facts(arguments, scores, environment, count, facts), allow_nan=False)
 
 
 def _facts(
@@ -160,8 +164,8 @@ def _facts(
 
 def _simulated(arguments: Arguments) -> str:
     """Plans episodes with the true simulator; returns what is printed of them."""
-    for option in ("renderer", "side_by_side"):
-        if getattr(arguments, option) is not None:
+    for option in ("renderer", "side_by_side", "kwargs", "trust"):
+        if getattr(arguments, option):
             name = option.replace("_", "-")
             raise UsageError(f"--{name} means nothing to --agent simulator: leave it out")
     from armillary.studies import simulator
@@ -210,23 +214,25 @@ def _simulated(arguments: Arguments) -> str:
         "mujoco": mujoco.__version__,
         "armillary": __version__,
     }
-    return json.dumps(result)
+    return json.dumps(result, allow_nan=False)
 
 
 _Played = tuple[Any, Any, tuple[str, ...], EnvironmentConfig, dict[str, Any]]
 
 
 def _trained(arguments: Arguments) -> _Played:
-    for option in ("action_repeat", "time_limit"):
-        if getattr(arguments, option) is not None:
+    for option in ("action_repeat", "time_limit", "kwargs"):
+        if getattr(arguments, option):
             raise UsageError(f"--{option.replace('_', '-')} belongs to the run: leave it out")
     from armillary.training.player import load
 
+    assert arguments.run is not None
     planner = arguments.planner
     player = load(
-        arguments.run,  # type: ignore[arg-type]
+        arguments.run,
         renderer=arguments.renderer,
         planner=None if planner == _default([str(arguments.run)]).planner else planner,
+        trust=arguments.trust or arguments.task is not None,
     )
     counters = player.counters
     facts = {
@@ -239,12 +245,8 @@ def _trained(arguments: Arguments) -> _Played:
         facts["planner"] = asdict(settings)
     say(f"{counters['episodes']} episodes, {counters['updates']} updates")
     config = player.config
-    if arguments.task is None:
-        tasks = config.tasks
-    elif len(config.tasks) > 1:
-        tasks = (player.task(arguments.task),)
-    else:
-        raise UsageError("--task belongs to the run: leave it out")
+    tasks = config.tasks if arguments.task is None else (player.task(arguments.task),)
+    player.check_trust(tasks)
     return player.agent, player.state, tasks, config.environment, facts
 
 
@@ -253,5 +255,6 @@ def _untrained(arguments: Arguments) -> _Played:
         renderer=arguments.renderer or "auto",
         action_repeat=arguments.action_repeat,
         time_limit=arguments.time_limit,
+        kwargs=arguments.kwargs,
     )
     return None, None, (str(arguments.task),), environment, {"agent": arguments.agent}

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from armillary.cli.stdout import discard, prepare, say, show
 from armillary.errors import ArmillaryError, UsageError, nearest
+from armillary.training.signals import whole_command
 from armillary.version import __version__
+from armillary.waiting import Ended
 
 COMMANDS = {
     "train": "train an agent on a task, or continue a run",
@@ -30,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0, done; 1, it failed; 2, it was asked for wrongly; 130 and 143, stopped by SIGINT
     and SIGTERM.
     """
-    argv = list(sys.argv[1:] if arguments is None else arguments)
+    with whole_command():
+        sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(argv: list[str]) -> int:
+    """Runs a command; returns the exit code, after the one sentence that an error is worth."""
     debug = "--debug" in argv
     argv = [argument for argument in argv if argument != "--debug"]
     prepare()
@@ -38,20 +45,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = _dispatch(argv)
         show(end="")
-        sys.exit(code)
+        return code
     except ArmillaryError as error:
         _fail(str(error), debug)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except Ended as ended:
+        _fail(str(ended), debug)
+        return ended.error.exit_code
     except KeyboardInterrupt:
         _fail("interrupted", debug)
-        sys.exit(130)
+        return 130
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         discard(sys.stdout)
-        sys.exit(0)
+        return 0
     except Exception as error:
         # Not foreseen: say so in one line too, and how to see more.
-        _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", debug)
-        sys.exit(1)
+        _fail(_no_device(error) or _unexpected(error), debug)
+        return 1
+
+
+def _unexpected(error: Exception) -> str:
+    text = f": {error}" if str(error) else ""
+    return f"unexpected {type(error).__name__}{text} (--debug shows where)"
+
+
+def _no_device(error: Exception) -> str | None:
+    """Returns what to say where JAX does not find the device that it was told to use.
+
+    Its errors differ, and one of them is empty; they come from the same module.
+    """
+    platforms = os.environ.get("JAX_PLATFORMS")
+    frames = [
+        frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    ours = "jax._src.xla_bridge" in frames[-3:] or "Unable to initialize backend" in str(error)
+    if not platforms or not ours:
+        return None
+    text = f" ({error})" if str(error) else ""
+    return (
+        f"JAX cannot use what JAX_PLATFORMS={platforms} asks for{text}: unset it to use what there "
+        "is, or install JAX for that device (for an NVIDIA GPU the extra `cuda`)"
+    )
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -67,8 +101,19 @@ def _dispatch(argv: list[str]) -> int:
             f"unknown command {name!r}, expected one of {', '.join(COMMANDS)}."
             + nearest(name, COMMANDS)
         )
+    _check_working_folder()
     command = importlib.import_module(f"armillary.cli.{name}")
     return command.run(rest) or 0
+
+
+def _check_working_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(
+            "the folder in which this was started is not there any more (or cannot be read): go to "
+            "one that is, `cd ~` for instance, and run the command again"
+        ) from error
 
 
 def _help() -> str:

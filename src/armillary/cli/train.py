@@ -46,6 +46,8 @@ class Arguments(Generic[AgentConfig]):
     config: Annotated[AgentConfig, tyro.conf.arg(name="")]
     run: Path | None = None
     """Run folder. Default: runs/<task>-<agent>-<preset>-seed<N>. A run that is there goes on."""
+    trust: bool = False
+    """Run the Python module that the folder of a continued run names as its task."""
 
 
 def run(argv: list[str]) -> int:
@@ -56,11 +58,16 @@ def run(argv: list[str]) -> int:
     arguments = parse(kind, argv, "armillary train", default=Arguments(default), first=FIRST)
     config = arguments.config
     _check_task(config)
+    from armillary.envs.named import check_trust, needing_trust
     from armillary.training.run import Run, default_folder
 
     folder = arguments.run or default_folder(config)
-    Run(folder).check(config)
+    place = folder.absolute()  # an environment may change the working folder
     goes_on = Run(folder).exists
+    if goes_on and not arguments.trust and _value(argv, "--task") is None:
+        check_trust(config.tasks, config.environment, folder)
+    Run(folder).check(config)
+    trust = ("--trust",) if needing_trust(config.tasks, config.environment) else ()
     say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
 
     from armillary.studies.report import write_report
@@ -68,17 +75,17 @@ def run(argv: list[str]) -> int:
     from armillary.training.signals import Stopped
 
     try:
-        results = train(config, folder)
+        results = train(config, place)
     except Stopped as stopped:
-        raise _with_advice(stopped, folder) from None
+        raise _with_advice(stopped, folder, trust) from None
     failures: list[tuple[Path, Exception]] = []
-    files = write_report(folder, lambda path, error: failures.append((path, error)))
-    show(f"{_scores(results)}\n{_advice(results, folder, files)}")
+    files = write_report(place, lambda path, error: failures.append((path, error)))
+    show(f"{_scores(results)}\n{_advice(results, folder, files, trust)}")
     return _told(failures, folder)
 
 
-def _with_advice(stopped: Any, folder: Path) -> Exception:
-    again = command("train", "--run", folder)
+def _with_advice(stopped: Any, folder: Path, trust: tuple[str, ...]) -> Exception:
+    again = command("train", "--run", folder, *trust)
     stopped.args = (f"{stopped}; everything so far is saved, continue with: {again}",)
     return stopped
 
@@ -172,14 +179,16 @@ def _scores(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> str:
-    """Returns where everything is, and what to do with it."""
+def _advice(
+    results: dict[str, Any], folder: Path, files: dict[str, Path], trust: tuple[str, ...]
+) -> str:
+    """Returns where everything is, and what to do with it (with the option `--trust`)."""
     names = {"curve": "learning curve", "agent": "video", "prediction": "predictions"}
     pictures = [
         f"{'' if name.endswith('_video') else names[name.partition('-')[0]]:<17}{path}"
         for name, path in files.items()
     ]
-    more = command("train", "--run", folder, "--episodes", 2 * results["episodes"])
+    more = command("train", "--run", folder, "--episodes", 2 * results["episodes"], *trust)
     return "\n".join(
         [
             "",
@@ -187,8 +196,8 @@ def _advice(results: dict[str, Any], folder: Path, files: dict[str, Path]) -> st
             f"checkpoint       {folder / 'checkpoints'}",
             "",
             "next:",
-            f"  {command('evaluate', folder, '--episodes', 10)}",
-            f"  {command('video', folder)}",
+            f"  {command('evaluate', folder, '--episodes', 10, *trust)}",
+            f"  {command('video', folder, *trust)}",
             f"  {command('plot', folder)}",
             f"  {more}    # goes on learning",
             f"  {tool('tensorboard', '--logdir', folder)}",

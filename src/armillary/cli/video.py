@@ -26,6 +26,8 @@ class Arguments:
     """Video to write, .mp4 or .gif. Default: in the run folder."""
     task: str | None = None
     """Which task, of a run with several. Default: the first."""
+    trust: bool = False
+    """Run the Python module that the run folder names as its task (docs/trust.md)."""
     seed: int = 0
     """Seed of the episode and of the agent."""
     renderer: Backend | None = None
@@ -38,7 +40,7 @@ def run(argv: list[str]) -> int:
     if arguments.seed < 0:
         raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
     name = f"{'prediction' if arguments.predict else 'agent'}-{arguments.seed}.mp4"
-    path = arguments.out or arguments.run / name
+    path = (arguments.out or arguments.run / name).absolute()  # environments may change folders
     if path.suffix.lower() not in (".mp4", ".gif"):
         raise UsageError(f"cannot write {str(path)!r}: the name must end in .mp4 or .gif")
 
@@ -49,9 +51,11 @@ def run(argv: list[str]) -> int:
     from armillary.training.signals import stop_request
     from armillary.video import write_video
 
-    player = load(arguments.run, renderer=arguments.renderer)
+    trusted = arguments.trust or arguments.task is not None
+    player = load(arguments.run, renderer=arguments.renderer, trust=trusted)
     config = player.config
     task = player.task(arguments.task)
+    player.check_trust((task,))
     envs = side_by_side(task, config.environment, 1)
     try:
         with stop_request() as stop:

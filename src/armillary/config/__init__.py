@@ -2,6 +2,7 @@
 
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
+from armillary.config.keywords import Keywords
 from armillary.config.planet import PlanetConfig, PlannerConfig
 from armillary.config.presets import CONFIGS, PRESETS, planet_paper, planet_small, preset
 from armillary.config.settings import (
@@ -33,6 +34,7 @@ __all__ = [
     "DreamerConfig",
     "EnvironmentConfig",
     "EvaluationConfig",
+    "Keywords",
     "ModelConfig",
     "ObjectiveConfig",
     "OptimizerConfig",

@@ -7,11 +7,15 @@ these: `armillary.config.planet` and `armillary.config.dreamer`.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from armillary.config import keywords
+from armillary.config.keywords import Keywords
 from armillary.errors import UsageError
 
 PLANET = (
@@ -31,6 +35,25 @@ def require(condition: bool, message: str) -> None:
     """Raises a UsageError with the message unless the condition holds."""
     if not condition:
         raise UsageError(message)
+
+
+def name_of(create: Callable[..., object]) -> str:
+    """Returns the `module:name` by which another process finds a callable.
+
+    Raises:
+        UsageError: it cannot be found by a name.
+    """
+    module, name = getattr(create, "__module__", None), getattr(create, "__qualname__", None)
+    found: object = sys.modules.get(str(module))
+    for part in str(name).split("."):
+        found = getattr(found, part, None)
+    require(
+        module != "__main__" and found is create,
+        f"the task is {create!r}, which cannot be found again by a name, so a run could not go on "
+        "from its folder: give a function or a class at the top of a module that can be imported "
+        "(not of the script itself), or its name 'module:callable'",
+    )
+    return f"{module}:{name}"
 
 
 def positive(owner: object, *names: str) -> None:
@@ -53,15 +76,23 @@ class EnvironmentConfig:
     renderer: Backend = "auto"
     """Rendering back end of the control suite: EGL, OSMesa or mujoco-warp (no OpenGL, on the CPU).
     auto: the first that works on this machine."""
-    pixels: Literal["auto", "observation", "render"] = "auto"
-    """Where the images of other environments come from: the observation itself or `render()`."""
+    pixels: str = "auto"
+    """Where the images of other environments come from. observation, render: from there. The name
+    of an image in a dictionary of observations (cameras/front in a nested one): that. auto: the
+    observation if it holds one image, else `render()`."""
     time_limit: int | None = None
     """Steps of the wrapped environment after which an episode is cut. None: its own limit."""
     action_size: int | None = None
     """Entries of an action; what exceeds those of the task is ignored. None: the task's own (of
     several tasks together: the most that one of them has)."""
+    kwargs: Keywords = field(default_factory=dict, hash=False)
+    """Keyword arguments with which an environment from elsewhere is made: name=value, several after
+    one another, or one JSON object. Values are JSON, and text where they are not."""
     processes: bool = False
     """Step several environments in a process each, side by side, rather than one after another."""
+    step_timeout: float | None = 600.0
+    """Seconds after which an environment that does not return from a step, a reset or a drawing is
+    given up, as far as Python can end it (with `processes`: always). None: never."""
 
     def __post_init__(self) -> None:
         positive(self, "size")
@@ -71,6 +102,11 @@ class EnvironmentConfig:
                 value is None or value > 0,
                 f"{name} is {value}, but it must be at least 1 (or None)",
             )
+        require(
+            self.step_timeout is None or self.step_timeout > 0,
+            f"step_timeout is {self.step_timeout}, but it must be greater than zero (or None)",
+        )
+        object.__setattr__(self, "kwargs", keywords.checked(self.kwargs))
 
 
 @dataclass(frozen=True)
@@ -135,8 +171,9 @@ class Config:
 
     task: str = "cheetah-run"
     """A task of the control suite by its own name (`armillary tasks` lists them), a Gymnasium id
-    or `module:callable` that returns a Gymnasium environment. Several, separated by commas: one
-    agent learns all of them and is never told which one it plays; `planet`: the paper's six."""
+    (`module:id` where a module registers it) or `module:callable` that returns a Gymnasium
+    environment; in Python also such a callable. Several, separated by commas: one agent learns all
+    of them and is never told which one it plays; `planet`: the paper's six."""
     agent: str = ""
     """The agent that learns: planet, dreamer, or `module:Class` of one's own."""
     preset: str = "paper"
@@ -158,6 +195,8 @@ class Config:
         return tuple(self.task.split(","))
 
     def __post_init__(self) -> None:
+        if callable(self.task):
+            object.__setattr__(self, "task", name_of(self.task))
         if self.task == "planet":
             object.__setattr__(self, "task", ",".join(PLANET))
         require(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
-import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -15,11 +13,14 @@ from gymnasium.wrappers import RepeatAction, TimeLimit
 
 from armillary.advice import fitted
 from armillary.config import EnvironmentConfig
-from armillary.envs import catalogue, rendering
-from armillary.envs.pixels import Guard, NormalizedActions, PaddedActions, Pixels
-from armillary.errors import EnvironmentFailure, RenderingError, UsageError, nearest
+from armillary.envs import catalogue, named, rendering
+from armillary.envs.actions import NormalizedActions, PaddedActions
+from armillary.envs.guard import Guard, failures, late
+from armillary.envs.pixels import Pixels
+from armillary.errors import UsageError, nearest
+from armillary.waiting import waiting_for
 
-TaskLike = str | gymnasium.Env | Callable[[], gymnasium.Env]
+TaskLike = str | gymnasium.Env | Callable[..., gymnasium.Env]
 
 
 def make(task: TaskLike, config: EnvironmentConfig | None = None) -> gymnasium.Env:
@@ -32,8 +33,9 @@ def make(task: TaskLike, config: EnvironmentConfig | None = None) -> gymnasium.E
 
     Args:
         task: A task of the control suite (`cheetah-run`), an id of `gymnasium.make`
-            (`CarRacing-v3`), `module:callable` that returns a Gymnasium environment, such a
-            callable, or an environment.
+            (`CarRacing-v3`) or `module:id` of one that importing the module registers,
+            `module:callable` that returns a Gymnasium environment, such a callable, or an
+            environment. `config.kwargs` are its keyword arguments.
         config: What the agent sees, and how it is rendered.
 
     Raises:
@@ -60,10 +62,11 @@ def control(
     """
     config = config or EnvironmentConfig()
     name = _called(task)
-    env = _raw(task, name, config, draw)
+    with _making(name, config.step_timeout):
+        env = _raw(task, name, config, draw)
     if config.time_limit is not None:
         env = TimeLimit(env, config.time_limit)
-    env = NormalizedActions(Guard(env, name), name)
+    env = NormalizedActions(Guard(env, name, config.step_timeout), name)
     if config.action_size is not None:
         env = PaddedActions(env, name, config.action_size)
     repeat = config.action_repeat or catalogue.action_repeat(task)
@@ -84,36 +87,65 @@ def common_action_size(tasks: Sequence[str], config: EnvironmentConfig) -> int:
     return max(sizes)
 
 
+@contextmanager
+def _making(name: str, seconds: float | None) -> Iterator[None]:
+    what = f"{name} to be made"
+    with (
+        waiting_for(lambda: what, seconds, lambda: late(what, seconds)),
+        failures(lambda: f"{name} could not be made:"),
+    ):
+        yield
+
+
 def _raw(task: TaskLike, name: str, config: EnvironmentConfig, draw: bool) -> gymnasium.Env:
+    is_made = isinstance(task, gymnasium.Env)
+    if config.kwargs and (is_made or (isinstance(task, str) and task in catalogue.names())):
+        raise UsageError(
+            f"kwargs are {dict(config.kwargs)}, but {name} takes none: leave them out"
+            if not is_made
+            else f"kwargs are {dict(config.kwargs)}, but {name} is made already: leave them out"
+        )
     if isinstance(task, gymnasium.Env):
         return task
-    if callable(task):
-        return _call(task, name)
-    if not isinstance(task, str):
-        raise UsageError(
-            f"the task is of type {type(task).__name__}, expected a name, a Gymnasium environment "
-            "or a callable that returns one"
-        )
-    if task in catalogue.names():
+    if isinstance(task, str) and task in catalogue.names():
         from armillary.envs.suite import ControlSuite
 
         mode = "rgb_array" if draw else None
         return ControlSuite(task, config.size, config.renderer, mode)
-    if ":" in task and not re.search(r"-v\d+$", task):
-        return _call(_load(task), name)
-    return _registered(task)
+    _silence_pygame()
+    if isinstance(task, str):
+        module = named.import_module(task) if ":" in task else None
+        create = None if module is None or named.is_id(task) else named.load(task, module)
+        if create is None:
+            return _registered(task, config.kwargs)
+        return _call(create, name, config.kwargs)
+    if callable(task):
+        return _call(task, name, config.kwargs)
+    raise UsageError(
+        f"the task is of type {type(task).__name__}, expected a name, a Gymnasium environment "
+        "or a callable that returns one"
+    )
 
 
-def _registered(task: str) -> gymnasium.Env:
+def _silence_pygame() -> None:
+    """Keeps SDL, with which many environments draw, from looking for a screen where there is none.
+
+    It would print `error: XDG_RUNTIME_DIR not set in the environment`.
+    """
+    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+
+
+def _registered(task: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
     """Returns an environment of Gymnasium's registry, drawing itself if it can."""
+    name = task.rpartition(":")[2]
     try:
-        spec = gymnasium.spec(task)
+        spec = gymnasium.spec(name)
         if ".mujoco" in str(spec.entry_point):
             rendering.choose_opengl()
         arguments: dict[str, Any] = {"render_mode": "rgb_array"} if _draws(spec) else {}
-        return gymnasium.make(task, **arguments)
-    except RenderingError:
-        raise
+        return gymnasium.make(name, **(arguments | dict(kwargs)))
     except gymnasium.error.DependencyNotInstalled as error:
         raise UsageError(
             f"{task} needs a package that is not installed: {fitted(str(error))}"
@@ -122,11 +154,7 @@ def _registered(task: str) -> gymnasium.Env:
         known = [*catalogue.names(), *gymnasium.registry]
         raise UsageError(
             f"unknown task {task!r}: it is not in the control suite and Gymnasium says: {error} "
-            f"`armillary tasks` lists the suite's.{nearest(task, known)}"
-        ) from error
-    except Exception as error:
-        raise EnvironmentFailure(
-            f"{task} could not be made: {type(error).__name__}: {error}"
+            f"`armillary tasks` lists the suite's.{nearest(name, known)}"
         ) from error
 
 
@@ -139,7 +167,7 @@ def _draws(spec: gymnasium.envs.registration.EnvSpec) -> bool:
 
 def _accepts_render_mode(create: Any) -> bool:
     metadata = getattr(create, "metadata", None)
-    if metadata is not None and "rgb_array" not in metadata.get("render_modes", ()):
+    if isinstance(metadata, Mapping) and "rgb_array" not in metadata.get("render_modes", ()):
         return False
     try:
         parameters = inspect.signature(create).parameters.values()
@@ -148,42 +176,19 @@ def _accepts_render_mode(create: Any) -> bool:
     return any(p.name == "render_mode" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _load(task: str) -> Callable[[], gymnasium.Env]:
-    """Returns the callable that `module:callable` names; the working folder is searched too."""
-    module, _, attribute = task.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the task {task!r} names the module {module!r}, but {error}; start in the folder that "
-            "holds it, or install it"
-        ) from error
-    except Exception as error:
-        raise EnvironmentFailure(
-            f"importing {module!r} for the task {task!r} raised {type(error).__name__}: {error}"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise UsageError(
-                f"the task {task!r}: there is no {part!r} in {module!r}."
-                + nearest(part, [n for n in dir(found) if not n.startswith("_")])
-            )
-        found = getattr(found, part)
-    if not callable(found):
-        raise UsageError(f"the task {task!r} is not callable, expected a function or a class")
-    return found
-
-
-def _call(create: Callable[..., gymnasium.Env], name: str) -> gymnasium.Env:
+def _call(create: Callable[..., Any], name: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
     arguments = {"render_mode": "rgb_array"} if _accepts_render_mode(create) else {}
+    arguments |= dict(kwargs)
     try:
-        env = create(**arguments)
-    except Exception as error:
-        raise EnvironmentFailure(
-            f"{name} could not be made: {type(error).__name__}: {error}"
+        inspect.signature(create).bind(**arguments)
+    except ValueError:  # it does not tell what it takes
+        pass
+    except TypeError as error:
+        raise UsageError(
+            f"{name} cannot be made with the keyword arguments {arguments}: {error}; "
+            "--environment.kwargs gives them"
         ) from error
+    env = create(**arguments)
     if not isinstance(env, gymnasium.Env):
         raise UsageError(
             f"{name} returned {type(env).__module__}.{type(env).__name__}, expected a gymnasium.Env"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, cast
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,9 +19,11 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from armillary.config import EnvironmentConfig
-from armillary.envs import catalogue, rendering
+from armillary.envs import catalogue, pixels, rendering
 from armillary.envs.build import TaskLike, make
+from armillary.envs.guard import late
 from armillary.errors import EnvironmentFailure, UsageError
+from armillary.waiting import waiting_for
 
 _NEVER = AutoresetMode.DISABLED
 _DEATHS = (EOFError, BrokenPipeError, ConnectionResetError)
@@ -26,6 +32,11 @@ _DIED = (
     "the process of an environment died; set processes to False to see why (and a script that uses "
     "processes needs `if __name__ == '__main__':`)"
 )
+_PATIENCE = 10.0
+"""Seconds that a process may be late: its environment has a time limit of its own, which tells more
+but cannot end everything."""
+_CLOSING = 40.0
+"""Seconds for all environments to close, each of which has a time limit, too."""
 
 
 def side_by_side(
@@ -57,26 +68,60 @@ def side_by_side(
             "one environment cannot run several times side by side or in another process: give "
             "its name or a callable that returns it"
         )
+    if config.processes and multiprocessing.current_process().daemon:
+        raise UsageError(
+            "this process is a daemon (a worker of multiprocessing.Pool, for instance), which may "
+            "start no processes: set processes to False"
+        )
     if isinstance(task, str) and task in catalogue.names():
         rendering.choose(config.renderer)  # once, here: the processes inherit it
-    create = partial(_holding, task, config)
-    with _quiet_gymnasium():
-        if not config.processes:
-            envs: VectorEnv = SyncVectorEnv([create] * count, autoreset_mode=_NEVER)
-        else:
-            # Not forked: after an image has been drawn, a forked process hangs.
-            try:
-                envs = AsyncVectorEnv([create] * count, context="spawn", autoreset_mode=_NEVER)
-            except _DEATHS as error:
-                raise EnvironmentFailure(_DIED) from error
-    return _SideBySide(envs)
+    create = _Create(task, config, os.getpid())
+    if not config.processes:
+        with _quiet_gymnasium():
+            return _SideBySide(SyncVectorEnv([create] * count, autoreset_mode=_NEVER))
+    patience = None
+    if config.step_timeout is not None:  # for the steps of an action, and the drawing
+        patience = (1 + (config.action_repeat or catalogue.action_repeat(task))) * (
+            config.step_timeout
+        ) + _PATIENCE
+    # Not forked: after an image has been drawn, a forked process hangs.
+    with _quiet_gymnasium(), waiting_for(lambda: "the processes of the environments"):
+        try:
+            envs = AsyncVectorEnv([create] * count, context="spawn", autoreset_mode=_NEVER)
+        except _DEATHS as error:
+            raise EnvironmentFailure(_DIED) from error
+    return _InProcesses(envs, patience)
 
 
-def _holding(task: TaskLike, config: EnvironmentConfig) -> gymnasium.Env:
-    if multiprocessing.parent_process() is not None:
-        # Control-C reaches every process of the terminal; the first of them decides.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return _Hold(make(task, config))
+@dataclass(frozen=True)
+class _Create:
+    """Makes an environment, in this process or in one that was started for it alone."""
+
+    task: TaskLike
+    config: EnvironmentConfig
+    parent: int
+    """The process that has made this."""
+
+    def __call__(self) -> gymnasium.Env:
+        if os.getpid() != self.parent:
+            _begin_worker()
+        return _Hold(make(self.task, self.config))
+
+
+def _begin_worker() -> None:
+    """Makes this process one that lives for its parent alone, whatever its environment does."""
+    # Control-C reaches every process of the terminal; the first of them decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.getLogger(pixels.__name__).setLevel(logging.ERROR)  # the parent has said it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class _Hold(gymnasium.Wrapper):
@@ -105,7 +150,7 @@ class _Hold(gymnasium.Wrapper):
 
 
 class _SideBySide(VectorWrapper):
-    """Gives the flags their place again, and failures their name."""
+    """Gives the flags their place again."""
 
     def reset(
         self,
@@ -113,8 +158,8 @@ class _SideBySide(VectorWrapper):
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[UInt8[np.ndarray, "count size size 3"], dict[str, Any]]:
-        with self._failures():
-            return self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        with _quiet_gymnasium():
+            return self._reset(seed, options)
 
     def step(
         self, actions: Float32[np.ndarray, "count n"]
@@ -125,23 +170,84 @@ class _SideBySide(VectorWrapper):
         Bool[np.ndarray, " count"],
         dict[str, Any],
     ]:
-        with self._failures():
-            observations, rewards, _, _, info = self.env.step(actions)
+        with _quiet_gymnasium():
+            observations, rewards, _, _, info = self._step(actions)
         terminated, truncated = (info.pop(name) for name in ("terminated", "truncated"))
         for name in ("_terminated", "_truncated"):
             info.pop(name)
         return observations, rewards, terminated, truncated, info
 
+    def _reset(self, seed: Any, options: dict[str, Any] | None) -> Any:
+        return self.env.reset(seed=seed, options=options)
+
+    def _step(self, actions: np.ndarray) -> Any:
+        return self.env.step(actions)
+
+
+class _InProcesses(_SideBySide):
+    """Gives failures their name, waits for no process for ever, and leaves none behind.
+
+    Args:
+        env: the environments.
+        patience: seconds after which their processes are given up; None: never.
+    """
+
+    env: AsyncVectorEnv
+
+    def __init__(self, env: AsyncVectorEnv, patience: float | None) -> None:
+        super().__init__(env)
+        self._patience = patience
+
+    def _reset(self, seed: Any, options: dict[str, Any] | None) -> Any:
+        with self._failures():
+            self.env.reset_async(seed=seed, options=options)
+            return self.env.reset_wait(timeout=self._patience)
+
+    def _step(self, actions: np.ndarray) -> Any:
+        with self._failures():
+            self.env.step_async(actions)
+            return self.env.step_wait(timeout=self._patience)
+
     @contextmanager
     def _failures(self) -> Iterator[None]:
         try:
-            with _quiet_gymnasium():
+            with waiting_for(lambda: "the process of an environment"):
                 yield
-        except _DEATHS as error:
-            for process in cast(AsyncVectorEnv, self.env).processes:
-                process.terminate()
-            self.env.closed = True
-            raise EnvironmentFailure(_DIED) from error
+        except EnvironmentFailure:  # of one environment: the others can still be closed
+            raise
+        except BaseException as error:
+            self._end()
+            if isinstance(error, _DEATHS):
+                raise EnvironmentFailure(_DIED) from error
+            if isinstance(error, multiprocessing.TimeoutError):
+                raise late("the process of an environment", self._patience) from error
+            raise
+
+    def close(self, **kwargs: Any) -> None:
+        """Closes the environments and ends their processes."""
+        if self.closed:
+            return
+        with _quiet_gymnasium(), suppress(*_DEATHS, OSError):
+            end = time.monotonic() + _CLOSING
+            pipes = [pipe for pipe in self.env.parent_pipes if pipe and not pipe.closed]
+            for pipe in pipes:
+                pipe.send(("close", None))
+            for process in self.env.processes:
+                process.join(max(0.0, end - time.monotonic()))
+        self._end()
+
+    def _end(self) -> None:
+        """Ends what is left of the processes."""
+        self.closed = True
+        for process in self.env.processes:
+            process.terminate()
+        for process in self.env.processes:
+            process.join(1.0)
+            if process.is_alive():
+                process.kill()
+        for pipe in self.env.parent_pipes:
+            if pipe is not None:
+                pipe.close()
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from armillary.envs.kernels import ensure_cache
+
 if TYPE_CHECKING:
     import mujoco
 
@@ -43,7 +45,8 @@ class WarpRenderer:
         with _silent():
             import mujoco_warp
             import warp
-
+        ensure_cache(warp.config.version)
+        with _silent():
             warp.config.log_level = warp.LOG_WARNING
             warp.init()
         self._mjw = mujoco_warp

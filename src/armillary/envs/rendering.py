@@ -36,6 +36,7 @@ _ADVICE = {
     "osmesa": "install libosmesa6 (Debian up to 12, Ubuntu up to 24.04) or mesalib (conda-forge)",
     "warp": "reinstall mujoco-warp and warp-lang",
 }
+_CACHE = "set WARP_CACHE_PATH (and TMPDIR) to a folder that can be written and has room"
 
 _TIMEOUT = 120.0
 """Seconds after which a trial counts as failed."""
@@ -136,6 +137,7 @@ def create(backend: str, model: mujoco.MjModel, camera: int = 0, size: int = 64)
     Raises:
         RenderingError: The back end does not work in this process.
     """
+    _forget_platform()
     try:
         if backend == "warp":
             from armillary.envs.raytracing import WarpRenderer
@@ -145,9 +147,9 @@ def create(backend: str, model: mujoco.MjModel, camera: int = 0, size: int = 64)
 
         return OpenGLRenderer(model, camera, size, backend)
     except Exception as error:
+        advice = _CACHE if backend == "warp" and isinstance(error, OSError) else _ADVICE[backend]
         raise RenderingError(
-            f"the renderer {backend!r} failed: {_reason(error, backend)}. To use it, "
-            f"{_ADVICE[backend]}."
+            f"the renderer {backend!r} failed: {_reason(error, backend)}. To use it, {advice}."
         ) from error
 
 
@@ -159,6 +161,7 @@ def choose_opengl() -> None:
     """
     if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY"):
         return
+    _forget_platform()
     tried = []
     for name in ("egl", "osmesa"):
         tried.append(_probe(name))
@@ -178,6 +181,7 @@ def importing_mujoco(backend: str) -> Iterator[None]:
     own contexts and do not need it, so without the user's wish they are told to load none.
     """
     wish = os.environ.get("MUJOCO_GL")
+    _forget_platform()
     if wish is None:
         os.environ["MUJOCO_GL"] = backend if backend in ("egl", "osmesa") else "disable"
     try:
@@ -188,6 +192,11 @@ def importing_mujoco(backend: str) -> Iterator[None]:
             f"leaves dm_control out): run `{install('--no-deps', 'dm_control>=1.0.50,<1.1')}`"
         ) from error
     except Exception as error:
+        if _is_nowhere():
+            raise RenderingError(
+                "MuJoCo could not be imported, because the working folder of this process was "
+                "deleted: go to one that is there, and start again"
+            ) from error
         raise RenderingError(
             f"MuJoCo could not be imported with MUJOCO_GL={os.environ['MUJOCO_GL']}: "
             f"{_reason(error)}. Unset MUJOCO_GL, or set it to 'disable': armillary chooses its "
@@ -196,6 +205,24 @@ def importing_mujoco(backend: str) -> Iterator[None]:
     finally:
         if wish is None:
             del os.environ["MUJOCO_GL"]
+
+
+def _forget_platform() -> None:
+    """Unsets PYOPENGL_PLATFORM while it can still be chosen anew: MuJoCo sets it as it needs it.
+
+    What a desktop sets it to, glx, needs a display and is refused by MuJoCo.
+    """
+    if "OpenGL" not in sys.modules:
+        os.environ.pop("PYOPENGL_PLATFORM", None)
+
+
+def _is_nowhere() -> bool:
+    """Whether the working folder was deleted."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _told(tried: list[Probe]) -> str:
@@ -210,6 +237,7 @@ def _probe(backend: str) -> Probe:
         done = subprocess.run(
             [sys.executable, "-c", f"from {__name__} import _trial; _trial({backend!r})"],
             env=clean,
+            cwd=os.sep if _is_nowhere() else None,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,

@@ -64,10 +64,11 @@ def train(
         EnvironmentFailure, RenderingError, StorageError: as named; what was finished is kept.
         Stopped: SIGINT or SIGTERM came; the state was saved.
     """
-    config = Run(folder).check(config)
+    place = Path(folder).absolute()  # an environment may change the working folder
+    config = Run(place).check(config)
     with ExitStack() as stack:
         envs = _environments(config, stack)  # fails before anything is written
-        run = Run(folder)
+        run = Run(place)
         with run.locked() as check_held, stop_request() as stop:
             config = run.check(config)  # environments take long: another run may have begun here
             trainer = Trainer(config, run, envs, stop, on_progress, on_metrics, check_held)

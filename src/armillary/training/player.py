@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from armillary.config import Backend, Config, PlannerConfig, WorldModelConfig, c
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.learned import LearnedModel
 from armillary.dynamics.world_model import WorldModel
-from armillary.envs import make
+from armillary.envs import make, named
 from armillary.envs import side_by_side as make_side_by_side
 from armillary.errors import RunError, UsageError
 from armillary.training import checkpoint, compilation
@@ -40,11 +40,19 @@ class Player:
         counters: how long it was trained: episodes, updates and so on.
     """
 
-    def __init__(self, config: Config, agent: Agent, state: Any, counters: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        agent: Agent,
+        state: Any,
+        counters: dict[str, Any],
+        untrusted: Path | None = None,
+    ) -> None:
         self._config = config
         self.agent = agent
         self.state = state
         self.counters = counters
+        self._untrusted = untrusted  # the run folder, if it may not name the code that is run
         self._used: Float32[np.ndarray, " action"] | None = None
         self._compiled: set[Hashable] = set()
         self.reset()
@@ -179,16 +187,17 @@ class Player:
             side_by_side: episodes played at the same time; what is drawn at random depends on it.
 
         Raises:
-            UsageError: the agent did not learn that task, or a number is less than 1.
+            UsageError: the agent did not learn that task, a number is less than 1, or it was loaded
+                without trust in the Python module that the run folder names.
             EnvironmentFailure: the environment broke.
         """
         if episodes < 1 or side_by_side < 1:
             raise UsageError(
                 f"{episodes} episodes, {side_by_side} at a time, were asked for: give at least 1"
             )
-        envs = make_side_by_side(
-            self.task(task), self.config.environment, min(side_by_side, episodes)
-        )
+        task = self.task(task)
+        self.check_trust((task,))
+        envs = make_side_by_side(task, self.config.environment, min(side_by_side, episodes))
         telling = compilation.tell("the agent's planner")
         try:
             scores, _ = evaluate(
@@ -211,10 +220,21 @@ class Player:
 
         Args:
             task: one of those that the agent learned; None: the first.
+
+        Raises:
+            UsageError: the agent did not learn that task; or it is a Python module that the run
+                folder names, and the agent was loaded without trust in it.
         """
-        env = make(self.task(task), self.config.environment)
+        task = self.task(task)
+        self.check_trust((task,))
+        env = make(task, self.config.environment)
         self._used = used_actions(env.action_space)
         return env
+
+    def check_trust(self, tasks: Sequence[str]) -> None:
+        """Makes sure that the run's environments may be made, see `armillary.envs.named`."""
+        if self._untrusted is not None:
+            named.check_trust(tasks, self.config.environment, self._untrusted)
 
     def task(self, name: str | None = None) -> str:
         """Returns the task of that name, or the first one that the agent learned.
@@ -235,14 +255,16 @@ def load(
     *,
     renderer: Backend | None = None,
     planner: PlannerConfig | Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> Player:
-    """Loads the last checkpoint of a run folder.
+    """Loads the last checkpoint of a run folder; runs no code from it.
 
     Args:
         folder: the run folder that `armillary train` wrote.
         renderer: a rendering back end to use in place of the run's.
         planner: settings of the planner in place of the run's: all of them, or those that differ,
             `{"horizon": 5}`.
+        trust: whether `make_env` may run the Python module that the folder names as its task.
 
     Raises:
         UsageError: the planner has no such setting, or not such a value.
@@ -268,7 +290,7 @@ def load(
     if len(config.tasks) > 1:
         environment = replace(config.environment, action_size=agent.action_size)
         config = replace(config, environment=environment)
-    return Player(config, agent, state, counters)
+    return Player(config, agent, state, counters, None if trust else Path(folder))
 
 
 def _with_planner(config: Config, planner: PlannerConfig | Mapping[str, Any]) -> Config:

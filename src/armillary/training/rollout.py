@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float32, PRNGKeyArray
 
 from armillary.agents.base import Actor, Agent
+from armillary.envs.guard import LARGEST
+from armillary.errors import EnvironmentFailure
 from armillary.replay.episodes import Episode
 
 
@@ -60,6 +62,10 @@ def rollout(
 
     Returns:
         The episodes, in the order of the environments.
+
+    Raises:
+        EnvironmentFailure: as the environments; or the rewards of an episode add up to more than
+            32 bits hold.
     """
     count = envs.num_envs
     act = compiled(actor)
@@ -85,7 +91,7 @@ def rollout(
 def used_actions(space: gym.Space) -> Float32[np.ndarray, " action"]:
     """Returns 1 for the entries of an action that an environment uses, 0 for those that fill it up.
 
-    The latter have bounds of 0, see `armillary.envs.pixels.PaddedActions`.
+    The latter have bounds of 0, see `armillary.envs.actions.PaddedActions`.
     """
     return np.asarray(space.high > space.low, np.float32)  # type: ignore[attr-defined]
 
@@ -102,6 +108,7 @@ class _Record:
         self.images = [np.array(image)]
         self.actions = [np.zeros(action_size, np.float32)]
         self.rewards = [np.float32(0)]
+        self.total = 0.0
         self.terminal = False
         self.simulator_steps: int | None = None
 
@@ -109,6 +116,13 @@ class _Record:
         self.images.append(np.array(image))
         self.actions.append(np.asarray(action, np.float32))
         self.rewards.append(np.float32(reward))
+        self.total += float(reward)
+        if not abs(self.total) <= LARGEST:
+            raise EnvironmentFailure(
+                f"the rewards of an episode add up to {self.total} at action "
+                f"{len(self.rewards) - 1}, more than 32 bits hold (3.4e38): scale them down in the "
+                "environment; the episode is not kept"
+            )
         self.terminal = bool(terminal)
 
     def episode(self) -> Episode:

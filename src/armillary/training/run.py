@@ -37,6 +37,7 @@ MAY_CHANGE = {
     "wandb",
     "training.checkpoint_minutes",
     "environment.processes",
+    "environment.step_timeout",
 }
 """Fields that a continued run may change: they do not alter what is learned from what."""
 
