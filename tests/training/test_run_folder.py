@@ -99,6 +99,11 @@ def test_what_a_finished_run_can_make_again_is_made_again(
     caplog.clear()
     assert train(TINY, run) == results
     assert not caplog.records
+    newest = checkpoint.newest(run / "checkpoints")  # the one before it is of the end, too
+    assert newest is not None
+    _flip(newest)
+    assert train(TINY, run) == results
+    assert all(checkpoint.sound(path) for path in (run / "checkpoints").iterdir())
 
 
 def test_an_unfinished_run_says_what_it_has_lost(
