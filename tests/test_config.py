@@ -82,7 +82,8 @@ def test_a_distance_must_fit_into_a_chunk() -> None:
     ("name", "value", "message"),
     [
         ("objective.free_nats_per", "stez", "'step' or 'batch'"),
-        ("model.dynamics", 3, "'rssm' or 'ssm' or 'rnn' or 'drnn'"),
+        ("model.dynamics", 3, "expected str"),
+        ("model.dynamics", "rsm", "expected one of rssm, ssm, rnn, drnn.*Did you mean 'rssm'"),
         ("agent", ["planet"], "planet, dreamer"),
         ("task", 5, "expected str"),
         ("task", None, "expected str"),

@@ -7,7 +7,8 @@ The names below are imported when they are used, so that `import armillary` is q
 - `plan(model, belief, key, ...)`: the cross-entropy method on any model: `JaxModel(step, n)` and
   `PythonModel(step, n)` of a function of one's own, `Simulator` of a MuJoCo model;
 - `make(task)`: an environment as an agent sees it; `ControlSuite(task)`: the bare task;
-- `preset(name)`, `Config`: all settings.
+- `preset(name, agent)`, `Config`, `PlanetConfig`, `DreamerConfig`: all settings;
+- `register_agent(kind)`, `register_dynamics(kind)`: those of one's own, by a name.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 from armillary.version import __version__
 
 if TYPE_CHECKING:
-    from armillary.config import Config, EnvironmentConfig, PlannerConfig, preset
+    from armillary.agents.registry import register_agent, register_dynamics
+    from armillary.config import (
+        Config,
+        DreamerConfig,
+        EnvironmentConfig,
+        PlanetConfig,
+        PlannerConfig,
+        preset,
+    )
     from armillary.envs.build import make
     from armillary.envs.suite import ControlSuite
     from armillary.planners.rollout import JaxModel, PythonModel, plan
@@ -28,8 +37,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "Config": "config",
     "ControlSuite": "envs.suite",
+    "DreamerConfig": "config",
     "EnvironmentConfig": "config",
     "JaxModel": "planners.rollout",
+    "PlanetConfig": "config",
     "PlannerConfig": "config",
     "PythonModel": "planners.rollout",
     "Simulator": "planners.simulator",
@@ -38,13 +49,17 @@ _HOMES = {
     "plan": "planners.rollout",
     "train": "training.loop",
     "load": "training.player",
+    "register_agent": "agents.registry",
+    "register_dynamics": "agents.registry",
 }
 
 __all__ = [
     "Config",
     "ControlSuite",
+    "DreamerConfig",
     "EnvironmentConfig",
     "JaxModel",
+    "PlanetConfig",
     "PlannerConfig",
     "PythonModel",
     "Simulator",
@@ -53,6 +68,8 @@ __all__ = [
     "make",
     "plan",
     "preset",
+    "register_agent",
+    "register_dynamics",
     "train",
 ]
 

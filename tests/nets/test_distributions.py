@@ -64,6 +64,21 @@ def test_tanh_normal_is_the_density_of_what_it_samples() -> None:
     np.testing.assert_allclose(squashed.mode(), np.tanh(0.3), rtol=1e-6)
 
 
+def test_the_entropy_is_that_of_the_density() -> None:
+    noise = jax.random.normal(jax.random.key(0), (40000, 1))
+    for mean, std in ((0.0, 0.9), (1.5, 0.5), (0.0, 5.0)):
+        squashed = TanhNormal(jnp.full((1,), mean), jnp.full((1,), std))
+        x = np.linspace(mean - 8 * std, mean + 8 * std, 20001)
+        density = scipy.stats.norm(mean, std).pdf(x)
+        slope = 2 * (np.log(2) - np.abs(x) - np.log1p(np.exp(-2 * np.abs(x))))
+        expected = scipy.stats.norm(mean, std).entropy() + np.trapezoid(density * slope, x)
+        found = jax.vmap(squashed.entropy)(noise)
+        assert found.mean() == pytest.approx(expected, abs=0.08)
+    logits = jnp.log(jnp.array([0.5, 0.3, 0.2]))
+    expected = scipy.stats.entropy([0.5, 0.3, 0.2])
+    np.testing.assert_allclose(OneHot(logits).entropy(logits), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("mean", [0.0, 5.0, -80.0])
 def test_tanh_normal_is_finite_at_the_edges(mean: float) -> None:
     def log_prob(mean: Any, value: Any) -> Any:

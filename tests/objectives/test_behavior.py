@@ -104,6 +104,14 @@ def test_the_loss_is_minus_the_mean_estimate_of_states_with_an_action() -> None:
     np.testing.assert_allclose(imagined.estimates[-1], bootstrap, rtol=1e-6)
 
 
+def test_entropy_is_added_for_each_step_with_an_action() -> None:
+    policy, value = _networks(CONFIG)
+    loss, imagined = LOSS(policy, SYSTEM, value, START, jax.random.key(2), CONFIG)
+    config = replace(CONFIG, entropy_scale=0.5)
+    with_entropy, _ = LOSS(policy, SYSTEM, value, START, jax.random.key(2), config)
+    np.testing.assert_allclose(with_entropy, loss - 0.5 * np.mean(imagined.entropies), rtol=1e-5)
+
+
 def test_states_after_the_end_do_not_count() -> None:
     """Their weight is 0, and their rewards are in no estimate."""
     policy, value = _networks(CONFIG)
@@ -142,7 +150,7 @@ def test_the_values_target_gets_no_gradient() -> None:
     """Eq. 8 regresses an estimate that is a constant: d loss / d v = v - V at each state."""
     features = jnp.arange(12.0).reshape(3, 2, 2)
     estimates = jnp.arange(6.0).reshape(3, 2)
-    imagined = Imagined(features, estimates, jnp.ones((3, 2)))
+    imagined = Imagined(features, estimates, jnp.zeros((2, 2)), jnp.ones((3, 2)))
     bias = Stack([2, 1], "elu", key=jax.random.key(0))
     values = bias(features[:-1])[..., 0]
     gradient = jax.grad(value_loss)(bias, imagined)
@@ -162,7 +170,7 @@ def test_what_the_policy_sees_can_be_cut_from_the_gradient() -> None:
     whole, cut = gradient(CONFIG), gradient(replace(CONFIG, through_policy=False))
     assert np.abs(whole - cut).max() > 1e-4
     _, imagined = LOSS(policy, SYSTEM, value, START, jax.random.key(2), CONFIG)
-    states = imagine(SYSTEM, policy, START, 8, jax.random.key(2), through_policy=False)
+    states, _ = imagine(SYSTEM, policy, START, 8, jax.random.key(2), through_policy=False)
     np.testing.assert_allclose(states.deterministic, imagined.features, rtol=1e-5)
 
 

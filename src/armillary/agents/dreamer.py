@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
 
 from armillary.agents.filtering import (
     Belief,
+    Loss,
     adam,
     descend,
     filter_observation,
@@ -29,6 +30,7 @@ from armillary.dynamics.world_model import WorldModel
 from armillary.nets.dense import Stack
 from armillary.nets.policy import Policy
 from armillary.objectives.behavior import behavior_loss, value_loss
+from armillary.objectives.world_model import world_model_loss
 from armillary.replay.sampler import Batch
 
 
@@ -59,6 +61,9 @@ class Dreamer:
 
     config: DreamerConfig
     action_size: int
+
+    loss: ClassVar[Loss] = staticmethod(world_model_loss)
+    """What the world model minimises; a subclass may have another (docs/extending.md)."""
 
     @property
     def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -93,7 +98,7 @@ class Dreamer:
         """Learns the dynamics, then the behaviour (Algorithm 1, lines 5 to 14)."""
         model_key, behavior_key = jax.random.split(key)
         model, model_optimizer, metrics, posteriors = update_model(
-            state.model, state.optimizers[0], batch, model_key, self.config
+            state.model, state.optimizers[0], batch, model_key, self.config, self.loss
         )
         start = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), posteriors)
         state = state._replace(model=model)
@@ -126,6 +131,7 @@ class Dreamer:
             "loss/policy": loss,
             "policy_gradient_norm": norm,
             "imagined_return": jnp.mean(imagined.estimates[0]),
+            "policy_entropy": jnp.mean(imagined.entropies),
         }
         value, slow_value = state.value, state.slow_value
         updates = state.updates + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import equinox as eqx
@@ -20,6 +21,10 @@ from armillary.objectives.world_model import world_model_loss
 from armillary.replay.sampler import Batch
 
 Module = TypeVar("Module", bound=eqx.Module)
+
+
+Loss = Callable[..., tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], LatentState]]]
+"""Such as `world_model_loss`."""
 
 
 class Belief(NamedTuple):
@@ -78,6 +83,7 @@ def update_model(
     batch: Batch,
     key: PRNGKeyArray,
     config: WorldModelConfig,
+    loss: Loss = world_model_loss,
 ) -> tuple[WorldModel, optax.OptState, dict[str, Float[Array, ""]], LatentState]:
     """Takes one gradient step on the world model's loss (PlaNet, Algorithm 1, lines 6 and 7).
 
@@ -85,7 +91,7 @@ def update_model(
         The model, the optimiser's state, the metrics, and the states that were inferred with the
         model as it was, leading axes (time, batch).
     """
-    gradient_of = eqx.filter_value_and_grad(world_model_loss, has_aux=True)
+    gradient_of = eqx.filter_value_and_grad(loss, has_aux=True)
     (_, (metrics, posteriors)), gradient = gradient_of(model, batch, key, config.objective)
     model, optimizer, norm = descend(adam(config.optimizer), gradient, optimizer, model)
     return model, optimizer, metrics | {"gradient_norm": norm}, posteriors

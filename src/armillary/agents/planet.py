@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from armillary.agents.filtering import (
     Belief,
+    Loss,
     filter_observation,
     init_model,
     initial_belief,
@@ -22,6 +23,7 @@ from armillary.config import PlanetConfig
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.prediction import predict_images
 from armillary.dynamics.world_model import WorldModel
+from armillary.objectives.world_model import world_model_loss
 from armillary.planners.cem import cem
 from armillary.planners.rollout import latent_returns
 from armillary.replay.sampler import Batch
@@ -41,6 +43,9 @@ class Planet:
     config: PlanetConfig
     action_size: int
 
+    loss: ClassVar[Loss] = staticmethod(world_model_loss)
+    """What the world model minimises; a subclass may have another (docs/extending.md)."""
+
     def init(self, key: PRNGKeyArray) -> PlanetState:
         """Returns random parameters (Algorithm 1, line 2)."""
         return PlanetState(*init_model(self.config, self.action_size, key))
@@ -49,7 +54,7 @@ class Planet:
         self, state: PlanetState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[PlanetState, dict[str, Float[Array, ""]]]:
         """Takes one gradient step on the loss (Algorithm 1, lines 6 and 7)."""
-        model, optimizer, metrics, _ = update_model(*state, batch, key, self.config)
+        model, optimizer, metrics, _ = update_model(*state, batch, key, self.config, self.loss)
         return PlanetState(model, optimizer), metrics
 
     def initial_belief(

@@ -83,7 +83,8 @@ def _default(argv: list[str]) -> Arguments:
     """Returns what the options edit: with the planner's settings of the run, if one is named."""
     from armillary.training.run import Run
 
-    runs = (Run(argument) for argument in argv if not argument.startswith("-"))
+    trust = "--trust" in argv
+    runs = (Run(argument, trust=trust) for argument in argv if not argument.startswith("-"))
     run = next((run for run in runs if run.exists), None)
     planner = getattr(run.config, "planner", None) if run else None
     return Arguments(planner=planner) if planner else Arguments()

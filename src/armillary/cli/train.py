@@ -110,12 +110,19 @@ def _default(argv: list[str]) -> Config:
     That of the run in the folder if there is one and no preset is named, else the preset's.
     """
     name, folder = _value(argv, "--preset"), _value(argv, "--run")
+    agent = _value(argv, "--agent") or "planet"
+    dynamics = _value(argv, "--dynamics") or _value(argv, "--model.dynamics") or ""
+    if ":" in agent + dynamics:  # code that is named here, and so may be run
+        from armillary.agents.registry import know_agent, know_dynamics
+
+        know_agent(agent)
+        know_dynamics(dynamics or "rssm")
     if name is None and folder is not None:
         from armillary.training.run import Run
 
         if Run(folder).exists:
-            return Run(folder).config
-    config = preset(name or "small", _value(argv, "--agent") or "planet")
+            return Run(folder, trust="--trust" in argv).config
+    config = preset(name or "small", agent)
     return dataclasses.replace(config, preset=name or "small")
 
 

@@ -22,6 +22,9 @@ class BehaviorConfig:
     estimate: Literal["lambda", "fixed", "rewards"] = "lambda"
     """What the actor maximises. lambda: V_lambda (Eq. 6). fixed: V_N^k over the whole horizon
     (Eq. 5). rewards: V_R, the sum of rewards up to the horizon, with no value model (Eq. 4)."""
+    entropy_scale: float = 0.0
+    """Weight of the policy's entropy in what the actor maximises, for each imagined step: keeps it
+    from deciding before the model is good (not in the paper; DreamerV2 has it)."""
     slow_value_every: int | None = 100
     """Updates after which the slow value network, with which returns are estimated, becomes a copy
     of the value network (the paper's text). None: there is no slow one (its published code)."""
@@ -55,6 +58,10 @@ class BehaviorConfig:
     def __post_init__(self) -> None:
         positive(self, "horizon", "layers", "hidden", "actor_rate", "value_rate", "epsilon")
         positive(self, "clip_norm", "mean_scale", "initial_std", "min_std")
+        require(
+            self.entropy_scale >= 0,
+            f"entropy_scale is {self.entropy_scale}, but it must not be negative",
+        )
         for name in ("discount", "trace"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name} is {value}, but it must be from 0 to 1")

@@ -8,20 +8,21 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from armillary.config.settings import Config, positive, require
+from armillary.errors import nearest
 
 Activation = Literal["relu", "elu"]
+DYNAMICS = ("rssm", "ssm", "rnn", "drnn")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The world model (PlaNet, Section 3 and Appendix A)."""
 
-    dynamics: Annotated[Literal["rssm", "ssm", "rnn", "drnn"], arg(aliases=("--dynamics",))] = (
-        "rssm"
-    )
+    dynamics: Annotated[str, arg(aliases=("--dynamics",))] = "rssm"
     """The transition model (Figure 2 and Appendix D). rssm: a deterministic and a stochastic path.
     ssm: purely stochastic. rnn: purely deterministic, no noise and no divergence. drnn: two RNNs,
-    encoder and decoder, with a stochastic state sequence between them."""
+    encoder and decoder, with a stochastic state sequence between them. Or `module:Class` of one's
+    own."""
     stochastic: int = 30
     """Dimensions of the stochastic state s, a diagonal Gaussian (rnn: of its mean)."""
     deterministic: int = 200
@@ -45,6 +46,11 @@ class ModelConfig:
     """Non-linearity of the encoder's and the decoder's convolutions."""
 
     def __post_init__(self) -> None:
+        require(
+            self.dynamics in DYNAMICS or ":" in str(self.dynamics),
+            f"dynamics is {self.dynamics!r}, expected one of {', '.join(DYNAMICS)}, or "
+            f"module:Class of your own.{nearest(str(self.dynamics), DYNAMICS)}",
+        )
         positive(self, "stochastic", "deterministic", "hidden", "depth", "min_std")
         require(
             self.reward_hidden is None or self.reward_hidden > 0,

@@ -36,13 +36,14 @@ def needing_trust(tasks: Iterable[str], config: EnvironmentConfig) -> list[str]:
 
     Those of the modules in the user's `ARMILLARY_TRUST` are left out.
     """
-    known = [name.strip() for name in os.environ.get(TRUSTED, "").split(",") if name.strip()]
-
-    def is_known(module: str) -> bool:
-        return any(module == name or module.startswith(f"{name}.") for name in known)
-
     asked = [task for task in tasks if ":" in task or config.kwargs]
-    return [task for task in asked if not is_known(task.partition(":")[0])]
+    return [task for task in asked if not is_trusted(task.partition(":")[0])]
+
+
+def is_trusted(module: str) -> bool:
+    """Whether the user's `ARMILLARY_TRUST` names the module, or a package that it is in."""
+    known = [name.strip() for name in os.environ.get(TRUSTED, "").split(",") if name.strip()]
+    return any(module == name or module.startswith(f"{name}.") for name in known)
 
 
 def check_trust(tasks: Iterable[str], config: EnvironmentConfig, folder: str | Path) -> None:
@@ -122,8 +123,12 @@ def check_makes(found: Any, task: str) -> None:
         )
 
 
-def import_module(task: str) -> ModuleType:
+def import_module(task: str, what: str = "task") -> ModuleType:
     """Imports the module that a task names; the working folder is searched too.
+
+    Args:
+        task: `module:name`.
+        what: what it is called in messages: the same holds for other code that is named so.
 
     Raises:
         UsageError: there is none, it lies in a run folder, or is the standard library's.
@@ -131,11 +136,12 @@ def import_module(task: str) -> ModuleType:
     """
     module = task.partition(":")[0]
     if not all(module.split(".")):
-        raise UsageError(f"the task {task!r} names no module: expected module:callable, or an id")
+        expected = "module:callable, or an id" if what == "task" else "module:Class"
+        raise UsageError(f"the {what} {task!r} names no module: expected {expected}")
     if _is_standard(module):
         raise UsageError(
-            f"the task {task!r} names {module!r} of Python's standard library, which has no "
-            "environments"
+            f"the {what} {task!r} names {module!r} of Python's standard library, which has no "
+            + ("environments" if what == "task" else f"{what}")
         )
     with suppress(OSError):  # a working folder that was deleted
         if os.getcwd() not in sys.path:
@@ -144,17 +150,17 @@ def import_module(task: str) -> ModuleType:
         run = next((p for p in (place, *place.parents) if _is_run(p)), None)
         if run is not None:
             raise UsageError(
-                f"the task {task!r} names a module that lies in the run folder {str(run)!r}: a "
+                f"the {what} {task!r} names a module that lies in the run folder {str(run)!r}: a "
                 "folder of results is no place for code, so it is not run; if it is yours, move it "
                 "elsewhere"
             )
-    with failures(lambda: f"importing {module!r} for the task {task!r} raised"):
+    with failures(lambda: f"importing {module!r} for the {what} {task!r} raised"):
         try:
             return importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise UsageError(
-                f"the task {task!r} names the module {module!r}, but {error}; start in the folder "
-                "that holds it, or install it"
+                f"the {what} {task!r} names the module {module!r}, but {error}; start in the "
+                "folder that holds it, or install it"
             ) from error
 
 

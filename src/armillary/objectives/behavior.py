@@ -38,12 +38,14 @@ class Imagined(NamedTuple):
     Attributes:
         features: of the states.
         estimates: of their values, see `behavior_loss`.
+        entropies: of the policy in the H states in which it acts.
         weights: the probability that the episode has not ended before a state; 1 where the world
             model does not predict the end.
     """
 
     features: Float[Array, "states starts features"]
     estimates: Float[Array, "states starts"]
+    entropies: Float[Array, "steps starts"]
     weights: Float[Array, "states starts"]
 
 
@@ -55,7 +57,7 @@ def imagine(
     key: PRNGKeyArray,
     *,
     through_policy: bool = True,
-) -> LatentState:
+) -> tuple[LatentState, Float[Array, "steps starts"]]:
     """Rolls the world model forward with actions of the policy (Dreamer, Algorithm 1, line 10).
 
     Args:
@@ -67,7 +69,8 @@ def imagine(
         through_policy: whether gradients flow through what the policy sees of a state, too.
 
     Returns:
-        The H + 1 states s_t ... s_t+H, with a leading axis of time.
+        The H + 1 states s_t ... s_t+H, with a leading axis of time, and an estimate of the policy's
+        entropy in the first H.
     """
     count = start.deterministic.shape[0]
     action_key, state_key = jax.random.split(key)
@@ -75,15 +78,19 @@ def imagine(
     action_noise = policy.noise(action_key, horizon, count, action_size)
     state_noise = jax.random.normal(state_key, (horizon, count, model.dynamics.stochastic_size))
 
-    def step(state: LatentState, noise: tuple[Array, Array]) -> tuple[LatentState, LatentState]:
+    def step(
+        state: LatentState, noise: tuple[Array, Array]
+    ) -> tuple[LatentState, tuple[LatentState, Array]]:
         seen = model.dynamics.features(state)
         seen = seen if through_policy else jax.lax.stop_gradient(seen)
-        action = policy(seen).sample(noise[0])
+        distribution = policy(seen)
+        action = distribution.sample(noise[0])
         state = model.dynamics.predict(state, action, noise[1])
-        return state, state
+        return state, (state, distribution.entropy(noise[0]))
 
-    _, states = jax.lax.scan(step, start, (action_noise, state_noise))
-    return jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), start, states)
+    _, (states, entropies) = jax.lax.scan(step, start, (action_noise, state_noise))
+    states = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), start, states)
+    return states, entropies
 
 
 def behavior_loss(
@@ -97,7 +104,8 @@ def behavior_loss(
     """Returns minus the mean of the value estimates of imagined states (Dreamer, Eq. 7).
 
     To be differentiated by the policy alone. The mean is over the H states in which an action is
-    chosen and over the starts, weighted by the probability that the episode has not ended.
+    chosen and over the starts, weighted by the probability that the episode has not ended. With
+    an `entropy_scale` the policy's entropy in these states is added.
 
     Args:
         policy: the action model.
@@ -108,7 +116,7 @@ def behavior_loss(
         config: the horizon, gamma, lambda and the estimate.
     """
     start = jax.lax.stop_gradient(start)
-    states = imagine(
+    states, entropies = imagine(
         model, policy, start, config.horizon, key, through_policy=config.through_policy
     )
     features, rewards, goes_on = (
@@ -126,8 +134,9 @@ def behavior_loss(
             estimates = lambda_return(rewards, values, discounts, config.trace)
     alive = jnp.concatenate([jnp.ones_like(goes_on[:1]), goes_on[:-1]])
     weights = jax.lax.stop_gradient(jnp.cumprod(alive, axis=0))
-    loss = -jnp.mean(weights[:-1] * estimates[:-1])
-    return loss, Imagined(features, estimates, weights)
+    worth = estimates[:-1] + config.entropy_scale * entropies
+    loss = -jnp.mean(weights[:-1] * worth)
+    return loss, Imagined(features, estimates, entropies, weights)
 
 
 def value_loss(value: Stack, imagined: Imagined) -> Float[Array, ""]:

@@ -17,7 +17,7 @@ from armillary.dynamics.world_model import WorldModel
 from armillary.nets.distributions import Normal, divergence
 from armillary.nets.image import batch_last, preprocess
 from armillary.nets.pieces import in_pieces
-from armillary.objectives.bound import clipped_divergence, variational_bound
+from armillary.objectives.bound import Complexity, clipped_divergence, variational_bound
 from armillary.objectives.observations import (
     predicted_image_loss,
     predicted_reward_loss,
@@ -77,13 +77,24 @@ def filter_chunks(
 
 
 def world_model_loss(
-    model: WorldModel, chunks: Batch, key: PRNGKeyArray, config: ObjectiveConfig
+    model: WorldModel,
+    chunks: Batch,
+    key: PRNGKeyArray,
+    config: ObjectiveConfig,
+    complexity_of: Complexity = clipped_divergence,
 ) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], LatentState]]:
     """Returns the loss and its terms, in nats per time step, and the inferred states.
 
     All distributions of images and rewards have unit variance, so that a negative
     log-likelihood is half a squared error (the constants are left out), summed over pixels,
     averaged over batch and time. One sample of the posterior estimates the expectations.
+
+    Args:
+        model: the world model.
+        chunks: a batch of experience.
+        key: of the images' noise, of the samples and of the steps that are decoded.
+        config: the weights and options.
+        complexity_of: the term in place of the clipped divergence of one-step predictions.
 
     Returns:
         The loss, and the metrics and posteriors (leading axes time, batch). The metrics are
@@ -117,9 +128,7 @@ def world_model_loss(
     log_likelihood = -(config.observation_scale * observation + config.reward_scale * reward)
     metrics |= {
         "loss/reward": reward,
-        "loss/divergence": clipped_divergence(
-            posterior, priors, config.free_nats, config.free_nats_per
-        ),
+        "loss/divergence": complexity_of(posterior, priors, config.free_nats, config.free_nats_per),
         "divergence": jnp.mean(divergence(posterior, priors)),
     }
 
@@ -127,7 +136,7 @@ def world_model_loss(
     distances = config.distance if fixed else min(config.overshooting, len(rewards))
     reward_scale, image_scale = prediction_scales(config, model.dynamics)
     if distances == 1 and not reward_scale and not image_scale:
-        loss = -_bound(config, log_likelihood, posterior, priors)
+        loss = -_bound(config, log_likelihood, posterior, priors, complexity_of=complexity_of)
     else:
         predictions = multi_step_priors(
             model.dynamics, posteriors, actions, distances, prediction_key
@@ -173,6 +182,7 @@ def _bound(
     posterior: Normal,
     priors: Normal,
     predicted: Normal | None = None,
+    complexity_of: Complexity = clipped_divergence,
 ) -> Float[Array, ""]:
     """Returns the bound that the configuration asks for: Eq. 6, Eq. 7 or Eq. 3."""
     beta = config.divergence_scale
@@ -184,7 +194,14 @@ def _bound(
         return overshooting_bound(
             log_likelihood, posterior, predicted, divergence_scales=scales, **free
         )
-    return variational_bound(log_likelihood, posterior, priors, divergence_scale=beta, **free)
+    return variational_bound(
+        log_likelihood,
+        posterior,
+        priors,
+        divergence_scale=beta,
+        complexity_of=complexity_of,
+        **free,
+    )
 
 
 def _swap(x: Float[Array | np.ndarray, "a b *rest"]) -> Float[Array, "b a *rest"]:

@@ -17,7 +17,7 @@ from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
 from armillary.agents.random import Random
-from armillary.agents.registry import make_agent
+from armillary.agents.registry import know, make_agent
 from armillary.config import Config, to_dict
 from armillary.envs import action_repeat, side_by_side
 from armillary.envs.build import common_action_size
@@ -64,6 +64,7 @@ def train(
         EnvironmentFailure, RenderingError, StorageError: as named; what was finished is kept.
         Stopped: SIGINT or SIGTERM came; the state was saved.
     """
+    know(config)
     place = Path(folder).absolute()  # an environment may change the working folder
     config = Run(place).check(config)
     with ExitStack() as stack:

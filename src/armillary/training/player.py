@@ -264,14 +264,15 @@ def load(
         renderer: a rendering back end to use in place of the run's.
         planner: settings of the planner in place of the run's: all of them, or those that differ,
             `{"horizon": 5}`.
-        trust: whether `make_env` may run the Python module that the folder names as its task.
+        trust: whether the Python modules may be run that the folder names: of its agent and its
+            dynamics here, of its task in `make_env`.
 
     Raises:
         UsageError: the planner has no such setting, or not such a value.
         RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
         UsageError: its configuration was changed since the checkpoint was made.
     """
-    run = Run(folder)
+    run = Run(folder, trust=trust)
     config = run.config
     if renderer is not None:
         environment = replace(config.environment, renderer=renderer)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from armillary.agents.registry import admit
 from armillary.config import Backend, Config, differences, from_dict, to_dict
 from armillary.config.fields import check_config
 from armillary.envs.catalogue import names
@@ -59,8 +60,16 @@ class Run:
     - `results.json`, pictures and videos: written at the end.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, trust: bool = False) -> None:
+        """Looks at a folder.
+
+        Args:
+            folder: of the run, there or not.
+            trust: whether the code of an agent or of dynamics that its configuration names may be
+                imported (docs/trust.md).
+        """
         self.folder = Path(folder)
+        self._trust = trust
         self.episodes = self.folder / "episodes"
         self.checkpoints = self.folder / "checkpoints"
         self.test_episodes = self.folder / "test"
@@ -82,7 +91,17 @@ class Run:
 
         Raises:
             RunError: the folder is not a run, is damaged, or was written by a newer version.
+            UsageError: it names code of an agent or of dynamics, and is not trusted.
         """
+        values = self._values()
+        admit(values, self.folder, trust=self._trust)
+        try:
+            return from_dict(values)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._damaged(error) from error
+
+    def _values(self) -> dict[str, Any]:
+        """Returns the configuration as plain values."""
         if not self.exists:
             what = "has no config.json" if self.folder.is_dir() else "does not exist"
             raise RunError(
@@ -98,14 +117,19 @@ class Run:
                     f"(format {version}), newer than this one ({__version__}, format "
                     f"{FORMAT}): upgrade armillary to use it"
                 )
-            return from_dict(values)
+            if not isinstance(values, dict):
+                raise TypeError("config is no dictionary")
+            return values
         except PermissionError as error:
             raise RunError(f"{self._config} may not be read: make it readable first") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(
-                f"{self._config} is damaged ({error}): restore it from a copy, or start a new run "
-                "in another folder; the episodes and checkpoints beside it are untouched"
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> RunError:
+        return RunError(
+            f"{self._config} is damaged ({error}): restore it from a copy, or start a new run in "
+            "another folder; the episodes and checkpoints beside it are untouched"
+        )
 
     def check(self, config: Config) -> Config:
         """Makes sure that a run of this configuration may be started or continued here.
