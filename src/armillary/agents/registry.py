@@ -51,7 +51,7 @@ def know(config: Config) -> None:
     know_dynamics(getattr(getattr(config, "model", None), "dynamics", "rssm"))
 
 
-def register_agent(agent: type, name: str | None = None) -> str:
+def register_agent(agent: Any, name: str | None = None) -> str:
     """Makes an agent of one's own known by a name, in this process.
 
     Args:
@@ -86,7 +86,7 @@ def register_agent(agent: type, name: str | None = None) -> str:
     return name
 
 
-def register_dynamics(dynamics: type[Dynamics], name: str | None = None) -> str:
+def register_dynamics(dynamics: Any, name: str | None = None) -> str:
     """Makes a dynamics model of one's own known by a name, in this process.
 
     Args:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armillary.config import PlanetConfig, changed
+from armillary.config import Config, PlanetConfig, changed
 from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
 from armillary.studies.comparisons import Comparison, Scale, Variant
