@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from armillary.config import (
+    BehaviorConfig,
     CollectionConfig,
+    Config,
+    DreamerConfig,
     EvaluationConfig,
     ModelConfig,
     ObjectiveConfig,
@@ -26,6 +29,19 @@ TINY = PlanetConfig(
 )
 """A run that shows the plumbing; it learns nothing."""
 
+TINY_DREAMER = DreamerConfig(
+    task="toys:short",
+    preset="small",
+    episodes=4,
+    model=TINY.model,
+    objective=ObjectiveConfig(reward_scale=100.0, representation="reward"),
+    behavior=BehaviorConfig(horizon=3, layers=1, hidden=8, slow_value_every=5, collect="sample"),
+    training=TINY.training,
+    collection=TINY.collection,
+    evaluation=TINY.evaluation,
+)
+"""The same of Dreamer, which learns nothing about images either, so that it compiles quickly."""
+
 LEARNING = PlanetConfig(
     task="toys:point",
     preset="small",
@@ -41,11 +57,11 @@ LEARNING = PlanetConfig(
 """A run that learns to steer `toys.Point` in 250 updates."""
 
 
-def options(config: PlanetConfig) -> list[str]:
+def options(config: Config) -> list[str]:
     """Returns the command line's options that make this configuration."""
     from armillary.config import differences, preset
 
-    changed = differences(preset(config.preset), config)
+    changed = differences(preset(config.preset, config.agent), config)
     return [
         text
         for name, (_, value) in changed.items()

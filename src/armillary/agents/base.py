@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +55,14 @@ class Agent(Actor, Protocol):
         self, state: Any, batch: Batch, key: PRNGKeyArray
     ) -> tuple[PyTree, dict[str, Float[Array, ""]]]: ...
 
+
+@runtime_checkable
+class Predicts(Protocol):
+    """An agent that can predict frames, if its model was made to: ask `predicts_frames`."""
+
+    @property
+    def predicts_frames(self) -> bool: ...
+
     def predict(
         self,
         state: Any,
@@ -63,6 +71,11 @@ class Agent(Actor, Protocol):
         key: PRNGKeyArray,
         context: int,
     ) -> UInt8[Array, "time height width 3"]: ...
+
+
+def predicts_frames(agent: Any) -> TypeGuard[Predicts]:
+    """Whether there are frames of an agent's predictions to show."""
+    return isinstance(agent, Predicts) and agent.predicts_frames
 
 
 def used_entries(

@@ -198,6 +198,11 @@ class Dreamer:
         extras: dict[str, Any] = {"value": state.value(features)[..., 0]}
         return Belief(latent, action, belief.used), action, extras
 
+    @property
+    def predicts_frames(self) -> bool:
+        """Whether the world model has a decoder."""
+        return self.config.objective.representation == "reconstruction"
+
     def predict(
         self,
         state: DreamerState,

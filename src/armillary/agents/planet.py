@@ -117,6 +117,11 @@ class Planet:
         action = jnp.clip(action, -1.0, 1.0) * belief.used
         return Belief(latent, action, belief.used), action, {"predicted_return": returns}
 
+    @property
+    def predicts_frames(self) -> bool:
+        """Whether the world model has a decoder."""
+        return self.config.objective.representation == "reconstruction"
+
     def predict(
         self,
         state: PlanetState,

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from armillary import seeding
+from armillary.agents.base import predicts_frames
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.errors import UsageError
 from armillary.replay.episodes import Episode, EpisodeStore
@@ -48,6 +49,11 @@ def open_loop(
         raise UsageError(
             f"an episode of {episode.steps} steps has nothing to predict from step {start} on "
             f"after {context} frames of context: start earlier, or play a longer episode"
+        )
+    if not predicts_frames(player.agent):
+        raise UsageError(
+            f"the run is of an agent that predicts no frames ({player.config.agent}): only a world "
+            "model that learns by reconstruction has any to show"
         )
     predict = compiled_predict(player.agent)
     key = jax.random.key(seed)

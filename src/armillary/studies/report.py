@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from armillary.agents.base import predicts_frames
 from armillary.config import Config
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs.catalogue import action_repeat
@@ -79,12 +80,17 @@ class _Played:
 
     @property
     def predictable(self) -> bool:
-        """Whether it could be read, and is longer than the model's context."""
-        return "episode" in self.__dict__ and self.episode.steps >= CONTEXT
+        """Whether it could be read, is longer than the context, and the model predicts frames."""
+        read = "episode" in self.__dict__ and self.episode.steps >= CONTEXT
+        return read and predicts_frames(self.player.agent)
+
+    @cached_property
+    def player(self) -> Player:
+        return load(self.run.folder)
 
     @cached_property
     def prediction(self) -> Prediction:
-        return Prediction.of(load(self.run.folder), self.episode, self.task)
+        return Prediction.of(self.player, self.episode, self.task)
 
     def write_episode(self, path: Path) -> None:
         write_video(path, self.episode.image, frames_per_second(self.run.config, self.task))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, PRNGKeyArray
 
-from armillary.agents.base import Actor, Agent
+from armillary.agents.base import Actor, Predicts
 from armillary.envs.guard import LARGEST
 from armillary.errors import EnvironmentFailure
 from armillary.replay.episodes import Episode
@@ -33,7 +33,7 @@ def compiled(actor: Actor) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=8)
-def compiled_predict(agent: Agent) -> Callable[..., Any]:
+def compiled_predict(agent: Predicts) -> Callable[..., Any]:
     """Returns the agent's `predict`, compiled once for all who use an equal agent."""
     return jax.jit(agent.predict, static_argnames="context")
 

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from armillary import seeding
-from armillary.agents.base import Agent
+from armillary.agents.base import Agent, predicts_frames
 from armillary.agents.random import Random
 from armillary.config import Config
 from armillary.dynamics.prediction import CONTEXT, LENGTH
@@ -104,7 +104,7 @@ class Tester:
         """Logs a video of an episode, and predicted frames (below) beside true ones (above)."""
         self._logger.video(f"{name}/agent", episode.image, step, fps=FRAMES_PER_SECOND)
         images, actions = episode.image[:LENGTH], episode.action[:LENGTH]
-        if len(images) > CONTEXT:
+        if len(images) > CONTEXT and predicts_frames(self._agent):
             key = seeding.key(self._config.seed, "predict")
             predict = compiled_predict(self._agent)
             predicted = np.asarray(predict(state, images, actions, key, context=CONTEXT))
