@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 
+import jax
 import pytest
 
+from armillary.agents.registry import make_agent
 from armillary.cli import bench as command
-from armillary.config import preset
+from armillary.config import Config, preset
 from armillary.errors import UsageError
-from armillary.machine import bench, flop
+from armillary.machine import bench
+from armillary.machine.agent import example_batch
+from armillary.machine.flop import matrix_flop
 from armillary.machine.timing import Timing, timed
 
 
-@pytest.fixture(scope="module")
-def quick():
+@pytest.fixture(scope="module", params=["planet", "dreamer"])
+def quick(request):
     """The report of a tiny agent on a toy, and its configuration."""
-    config = command._config(command.Arguments(task="toys:point", quick=True))
+    config = command._config(command.Arguments(agent=request.param, task="toys:point", quick=True))
     return bench.measure(config, repeats=1, sizes=(64,)), config
+
+
+def update_flop(config, actions=2):
+    agent, key = make_agent(config, actions), jax.random.key(0)
+    state = jax.eval_shape(agent.init, key)
+    return matrix_flop(agent.update, state, example_batch(config, actions), key)
+
+
+PARTS = {
+    "planet": ("plan", []),
+    "dreamer": ("act", ["behaviour (8 starts, H=3)"]),
+}
 
 
 @pytest.mark.slow
 def test_report_is_plain_and_consistent(quick):
     report, config = quick
     assert json.loads(json.dumps(report)) == report
+    assert report["agent"] == config.agent
     assert report["action_size"] == 2
     rate = report["matrix_gflop_per_second"]["float32"]
-    for name, count in (("update", flop.update_flop), ("plan", flop.plan_flop)):
-        timing = report[name]
-        assert timing["gflop"] == count(config, 2) / 1e9
+    acting, parts = PARTS[config.agent]
+    assert list(report["parts"]) == parts
+    assert report["update"]["gflop"] == update_flop(config) / 1e9
+    for part in report["parts"].values():
+        assert 0 < part["gflop"] < report["update"]["gflop"]
+    for timing in (report["update"], report[acting], *report["parts"].values()):
         gflop_per_second = timing["gflop"] / timing["best_seconds"]
         assert timing["gflop_per_second"] == pytest.approx(gflop_per_second)
         assert timing["fraction_of_matrix_rate"] == pytest.approx(gflop_per_second / rate)
@@ -53,17 +74,19 @@ def test_planning_with_true_simulators(capfd):
     assert "mujoco.rollout of it" in capfd.readouterr().out
 
 
+REPORT = {
+    "action_repeat": 4,
+    "renderer": "egl",
+    "acting": {"name": "plan", "plural": "plans", "size": ""},
+    "update": {"median_seconds": 6.0},
+    "plan": {"median_seconds": 0.6},
+    "environment_step": {"median_seconds": 0.002},
+    "rendering": {"egl": {"median_seconds": 0.01}, "warp": {"median_seconds": 9.0}},
+}
+
+
 def test_episode_cost():
-    config = preset("paper")
-    report = {
-        "action_repeat": 4,
-        "renderer": "egl",
-        "update": {"median_seconds": 6.0},
-        "plan": {"median_seconds": 0.6},
-        "environment_step": {"median_seconds": 0.002},
-        "rendering": {"egl": {"median_seconds": 0.01}, "warp": {"median_seconds": 9.0}},
-    }
-    cost = bench.episode_cost(report, config)
+    cost = bench.episode_cost(REPORT, preset("paper"))
     parts = cost["parts"]
     assert {name: part["count"] for name, part in parts.items()} == {
         "updates": 100,
@@ -73,7 +96,18 @@ def test_episode_cost():
     }
     assert cost["seconds"] == pytest.approx(600 + 150 + 0.5 + 2.51)
     assert parts["updates"]["percent"] == pytest.approx(100 * 600 / cost["seconds"])
-    assert cost["run_hours"] == pytest.approx(1000 * cost["seconds"] / 3600)
+    # Of 1,000 episodes five are random; their updates are those of one.
+    hours = (996 * 600 + 995 * 150 + 1000 * (0.5 + 2.51)) / 3600
+    assert (cost["episodes"], cost["run_hours"]) == (1000, pytest.approx(hours))
+
+
+def test_episode_cost_of_an_agent_that_learns_several_tasks():
+    """An episode of each is collected for the updates of all, and takes as many as elsewhere."""
+    several = dataclasses.replace(preset("paper"), task="cheetah-run,reacher-easy")
+    one, cost = (bench.episode_cost(REPORT, config) for config in (preset("paper"), several))
+    assert cost["parts"] == one["parts"]
+    assert cost["episodes"] == 2000
+    assert cost["run_hours"] == pytest.approx(2 * one["run_hours"])
 
 
 def test_another_model_and_overshooting_are_what_is_measured():
@@ -82,7 +116,15 @@ def test_another_model_and_overshooting_are_what_is_measured():
     assert (config.model.dynamics, config.objective.overshooting) == ("drnn", 3)
     assert config.model.hidden == 8
     plain = command._config(command.Arguments(quick=True))
-    assert flop.update_flop(config, 2) > flop.update_flop(plain, 2)
+    assert update_flop(config) > update_flop(plain)
+
+
+def test_an_option_of_others_is_refused(monkeypatch):
+    monkeypatch.setattr(command, "preset", lambda name, agent: Config(agent=agent))
+    for option in (("dynamics", "ssm"), ("overshooting", 2)):
+        with pytest.raises(UsageError, match=f"--{option[0]} is given, but other has no"):
+            command._config(command.Arguments(agent="other", **dict([option])))
+    assert command._config(command.Arguments(agent="other", quick=True)).training.batch_size == 2
 
 
 def test_timing():
@@ -121,6 +163,8 @@ def test_presets_are_measured_as_they_are():
         (["--repeats", "0"], "repeats is 0"),
         (["--preset", "papre"], "papre"),
         (["--quick", "--task", "cheetah-rn"], "cheetah-run"),
+        (["--agent", "dremer"], "dreamer"),
+        (["--agent", "dreamer", "--simulators", "all"], "dreamer does not plan"),
     ],
 )
 def test_wrong_requests(argv, message):
@@ -148,5 +192,11 @@ def test_table(quick):
     report, config = quick
     text = command.table(report, config)
     assert "update (B=2, L=4)" in text
-    assert "plan (J=10, I=2, H=3)" in text
+    rows = {
+        "planet": ["plan (J=10, I=2, H=3), ", " plans "],
+        "dreamer": ["  behaviour (8 starts, H=3), ", "act, ", " actions "],
+    }
+    for row in rows[config.agent]:
+        assert row in text
+    assert ("plan" in text) == (config.agent == "planet")
     assert "Peak memory" in text

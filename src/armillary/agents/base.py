@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +57,7 @@ class Agent(Actor, Protocol):
 
 
 @runtime_checkable
-class Predicts(Protocol):
+class Predicts(Hashable, Protocol):
     """An agent that can predict frames, if its model was made to: ask `predicts_frames`."""
 
     @property
@@ -76,6 +76,39 @@ class Predicts(Protocol):
 def predicts_frames(agent: Any) -> TypeGuard[Predicts]:
     """Whether there are frames of an agent's predictions to show."""
     return isinstance(agent, Predicts) and agent.predicts_frames
+
+
+class Acting(NamedTuple):
+    """What an agent does for one action, in words.
+
+    Attributes:
+        name: `plan` for instance.
+        plural: of the name.
+        size: how much of it, `J=1000, I=10, H=12` for instance; empty: nothing to say.
+    """
+
+    name: str = "act"
+    plural: str = "actions"
+    size: str = ""
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """An agent that says what its acting is, as a planner does; of any other it is `Acting()`."""
+
+    @property
+    def acting(self) -> Acting: ...
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """An agent whose update has parts that can be looked at, and timed, alone."""
+
+    def parts(
+        self, state: Any, batch: Batch, key: PRNGKeyArray
+    ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """Returns pure functions and their arguments, by a name that gives their size, too."""
+        ...
 
 
 def used_entries(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -146,6 +147,15 @@ class Dreamer:
                 )
         optimizers = (model_optimizer, policy_optimizer, value_optimizer)
         return DreamerState(state.model, policy, value, slow_value, optimizers, updates), metrics
+
+    def parts(
+        self, state: DreamerState, batch: Batch, key: PRNGKeyArray
+    ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """Returns the behaviour's part of an update: it starts from every state of a batch."""
+        starts = batch.reward.size
+        arguments = (state, state.model.dynamics.initial(starts), key)
+        name = f"behaviour ({starts:,} starts, H={self.config.behavior.horizon})"
+        return {name: (self.learn_behavior, arguments)}
 
     def initial_belief(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from armillary.agents.base import Acting
 from armillary.agents.filtering import (
     Belief,
     Loss,
@@ -45,6 +46,13 @@ class Planet:
 
     loss: ClassVar[Loss] = staticmethod(world_model_loss)
     """What the world model minimises; a subclass may have another (docs/extending.md)."""
+
+    @property
+    def acting(self) -> Acting:
+        """A plan, and its size in the letters of Algorithm 2."""
+        planner = self.config.planner
+        size = f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}"
+        return Acting("plan", "plans", size)
 
     def init(self, key: PRNGKeyArray) -> PlanetState:
         """Returns random parameters (Algorithm 1, line 2)."""

@@ -5,36 +5,52 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from armillary.cli.options import parse
 from armillary.cli.stdout import own_stdout, say, show
-from armillary.config import (
-    Backend,
-    PlanetConfig,
-    PlannerConfig,
-    changed,
-    preset,
-)
+from armillary.config import Backend, Config, changed, flatten, preset, to_dict
 from armillary.errors import UsageError
+
+QUICK = {
+    "model.stochastic": 4,
+    "model.deterministic": 8,
+    "model.hidden": 8,
+    "model.depth": 2,
+    "objective.image_steps": None,
+    "planner.horizon": 3,
+    "planner.iterations": 2,
+    "planner.candidates": 10,
+    "planner.elites": 2,
+    "behavior.horizon": 3,
+    "behavior.hidden": 8,
+    "training.batch_size": 2,
+    "training.chunk_length": 4,
+}
+"""What `--quick` changes, of the fields that the agent has."""
+
+LABEL = 48
+"""Characters of the first column."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure an update, a plan, rendering and the simulator on this machine.
+    """Measure an update, an action, rendering and the simulator on this machine.
 
     Rates stand beside the machine's own rate of matrix products, measured in the same run. Let
     nothing else run meanwhile; `taskset -c 0,1` in front limits it to two cores.
     """
 
+    agent: str = "planet"
+    """The agent: planet or dreamer."""
     preset: str = "paper"
-    """The agent: small or paper."""
+    """Its size: small or paper."""
     task: str | None = None
     """The task. Default: the preset's."""
     dynamics: Literal["rssm", "ssm", "rnn", "drnn"] | None = None
-    """The transition model. Default: the preset's."""
+    """The transition model, of an agent that has one. Default: the preset's."""
     overshooting: int | None = None
-    """D of latent overshooting (PlaNet, Eq. 7). Default: the preset's, 1."""
+    """D of latent overshooting (PlaNet, Eq. 7), likewise. Default: the preset's, 1."""
     simulators: tuple[str, ...] = ()
     """Tasks (`all`: PlaNet's six): measure nothing but planning with their true simulators."""
     repeats: int = 5
@@ -71,87 +87,87 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _simulators(arguments: Arguments, config: PlanetConfig) -> int:
+def _simulators(arguments: Arguments, config: Config) -> int:
     from armillary.envs import PLANET
-    from armillary.machine.bench import describe
+    from armillary.machine.bench import describe, simulator_planner
     from armillary.machine.rollouts import measure_simulator
 
+    planner = simulator_planner(config)
+    if planner is None:
+        raise UsageError(
+            f"--simulators measures planning with the cross-entropy method, but {config.agent} "
+            "does not plan so: leave --agent out"
+        )
     repeats = 1 if arguments.quick else arguments.repeats
     tasks = PLANET if arguments.simulators == ("all",) else arguments.simulators
     with own_stdout() as out:
         reports = []
         for task in tasks:
             say(f"measuring: plan on the true simulator of {task}")
-            reports.append(measure_simulator(task, config.planner, None, repeats))
+            reports.append(measure_simulator(task, planner, None, repeats))
         if arguments.json:
             show(json.dumps({"machine": describe(), "simulators": reports}), out)
             return 0
         for report in reports:
-            show("\n".join([report["task"], *simulator_rows(report, config)]), out)
+            show("\n".join([report["task"], *simulator_rows(report)]), out)
     return 0
 
 
-def simulator_rows(report: dict[str, Any], config: PlanetConfig) -> list[str]:
+def simulator_rows(report: dict[str, Any]) -> list[str]:
     """Returns the rows of a plan on the true simulator and of the simulation alone."""
-    planner = config.planner
-    size = f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}"
     rate = f"{report['physics_steps_per_second']:,.0f} steps/s"
     ratio = f"{report['plan_over_rollout']:.2f} times"
     return [
-        _row(f"true simulator, plan ({size})", report["plan"], "", ratio),
+        _row(f"true simulator, plan ({report['size']})", report["plan"], "", ratio),
         _row(f"  mujoco.rollout of it, {report['threads']} threads", report["rollout"], rate),
     ]
 
 
-def _config(arguments: Arguments) -> PlanetConfig:
-    config = cast(PlanetConfig, preset(arguments.preset))
+def _config(arguments: Arguments) -> Config:
+    config = preset(arguments.preset, arguments.agent)
     environment = dataclasses.replace(config.environment, renderer=arguments.renderer)
     config = dataclasses.replace(
         config, task=arguments.task or config.task, environment=environment
     )
+    fields = flatten(to_dict(config))
     given = {
         "model.dynamics": arguments.dynamics,
         "objective.overshooting": arguments.overshooting,
     }
-    config = changed(config, {name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given.keys() - fields.keys():
+        raise UsageError(
+            f"--{name.rpartition('.')[2]} is given, but {config.agent} has no {name}: leave it out"
+        )
+    config = changed(config, given)
     if not arguments.quick:
         return config
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, stochastic=4, deterministic=8, hidden=8, depth=2),
-        planner=PlannerConfig(horizon=3, iterations=2, candidates=10, elites=2),
-        training=dataclasses.replace(
-            config.training, batch_size=2, chunk_length=config.objective.image_steps or 4
-        ),
-    )
+    return changed(config, {name: value for name, value in QUICK.items() if name in fields})
 
 
-def table(report: dict[str, Any], config: PlanetConfig) -> str:
+def table(report: dict[str, Any], config: Config) -> str:
     """Returns the report for people."""
-    of, training, planner = report["machine"], config.training, config.planner
+    of, training, acting = report["machine"], config.training, report["acting"]
     cores = f"{of['cores']:g} of {of['cores_of_machine']} cores"
     processor = f"{of['processor'] or 'unknown processor'}, {cores}"
     device = processor if of["platform"] == "cpu" else f"{of['device']} ({processor})"
     rows = [
         f"armillary {of['armillary']}, jax {of['jax']}, {device}",
-        f"preset {report['preset']}, {report['task']}: {report['action_size']} actions, "
-        f"action repeat {report['action_repeat']}",
+        f"{report['agent']}, preset {report['preset']}, {report['task']}: "
+        f"{report['action_size']} actions, action repeat {report['action_repeat']}",
         "",
-        f"{'':<44}{'best':>11}{'median':>11}{'rate':>18}{'of matrix rate':>16}",
+        f"{'':<{LABEL}}{'best':>11}{'median':>11}{'rate':>18}{'of matrix rate':>16}",
     ]
     for name, rate in report["matrix_gflop_per_second"].items():
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
-    work = {
-        "update": f"B={training.batch_size}, L={training.chunk_length}",
-        "plan": f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}",
-    }
-    for name, size in work.items():
-        timing = report[name]
-        label = f"{name} ({size}), {timing['gflop']:,.1f} GFLOP"
-        fraction = f"{100 * timing['fraction_of_matrix_rate']:.0f}%"
-        rows.append(_row(label, timing, f"{timing['gflop_per_second']:,.0f} GFLOP/s", fraction))
+    size = f"({acting['size']})" if acting["size"] else ""
+    rows += [
+        _work(f"update (B={training.batch_size}, L={training.chunk_length})", report["update"]),
+        *(_work(f"  {name}", timing) for name, timing in report["parts"].items()),
+        _work(f"{acting['name']} {size}".strip(), report[acting["name"]]),
+    ]
     if report["simulator"]:
-        rows += simulator_rows(report["simulator"], config)
+        rows += simulator_rows(report["simulator"])
     if "batch_to_device" in report:
         rows.append(_row("batch to the device", report["batch_to_device"]))
     for name, timing in report["rendering"].items():
@@ -177,12 +193,21 @@ def table(report: dict[str, Any], config: PlanetConfig) -> str:
     return "\n".join(rows)
 
 
+def _work(name: str, timing: dict[str, Any]) -> str:
+    """Returns the row of something whose operations are counted."""
+    gflop = timing["gflop"]
+    count = f"{gflop:,.1f} GFLOP" if gflop >= 0.1 else f"{1e3 * gflop:,.1f} MFLOP"
+    fraction = f"{100 * timing['fraction_of_matrix_rate']:.0f}%"
+    rate = f"{timing['gflop_per_second']:,.0f} GFLOP/s"
+    return _row(f"{name}, {count}", timing, rate, fraction)
+
+
 def _row(
     label: str, timing: dict[str, Any] | None = None, rate: str = "", fraction: str = ""
 ) -> str:
     times = [_seconds(timing[key]) for key in ("best_seconds", "median_seconds")] if timing else []
     best, median = times or ("", "")
-    return f"{label:<44}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
+    return f"{label:<{LABEL}}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
 
 
 def _seconds(value: float) -> str:

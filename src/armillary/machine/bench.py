@@ -1,4 +1,4 @@
-"""What an agent costs on this machine: an update, a plan, an image, a step of the simulator.
+"""What an agent costs on this machine: an update, an action, an image, a step of the simulator.
 
 Every rate comes with the machine's own matrix rate, measured in the same run before and after, so
 that a fraction says how well the machine is used, not how good the machine is. The batches are
@@ -14,20 +14,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from armillary import __version__, seeding
-from armillary.agents.base import Agent
 from armillary.agents.registry import make_agent
-from armillary.config import EnvironmentConfig, PlanetConfig
+from armillary.config import Config, PlannerConfig
 from armillary.envs import action_repeat, tasks
+from armillary.envs.build import common_action_size
 from armillary.envs.catalogue import names
 from armillary.machine import resources
-from armillary.machine.flop import plan_flop, update_flop
+from armillary.machine.agent import acting, time_act, time_copy, time_parts, time_update
 from armillary.machine.rollouts import measure_simulator
 from armillary.machine.timing import Timing, measure_environment, timed
-from armillary.replay.sampler import Batch
-from armillary.training.rollout import compiled
+from armillary.training.schedule import updates_due
 
 PRECISIONS = {
     "float32": (jnp.float32, jax.lax.Precision.HIGHEST),
@@ -39,7 +37,7 @@ float32 itself on a CPU (where only that is measured)."""
 
 
 def measure(
-    config: PlanetConfig,
+    config: Config,
     *,
     repeats: int = 5,
     every_renderer: bool = False,
@@ -50,7 +48,7 @@ def measure(
 
     Args:
         config: The agent, its task and its renderer.
-        repeats: Repetitions of an update and of a matrix product; a plan gets twice and the
+        repeats: Repetitions of an update and of a matrix product; an action gets twice and the
             environment a hundred times as many.
         every_renderer: Measure every back end that works here, not only the chosen one.
         sizes: Of the square matrices for the matrix rate. None: those that suit the device.
@@ -61,29 +59,36 @@ def measure(
         RenderingError: No back end works here, or not the one asked for.
     """
     config = _with_repeat(config)
+    first = dataclasses.replace(config, task=config.tasks[0])  # of several, which is simulated
     say("environment and rendering")
-    environment = measure_environment(config, repeats, every_renderer)
+    environment = measure_environment(first, repeats, every_renderer)
+    if len(config.tasks) > 1:
+        environment["action_size"] = common_action_size(config.tasks, config.environment)
     precisions = ("float32",) if jax.default_backend() == "cpu" else tuple(PRECISIONS)
     sizes = sizes or ((1024, 2048, 4096) if len(precisions) == 1 else (4096, 8192, 16384))
     say("matrix rate")
     rates = matrix_rates(precisions, sizes, repeats)
     agent = make_agent(config, environment["action_size"])
+    action = acting(agent)
     state = jax.jit(agent.init)(seeding.key(0, "bench"))
-    say("plan")
-    plan = time_plan(agent, config, state, 2 * repeats)
+    say(action.name)
+    act = time_act(agent, config, state, 2 * repeats)
     say("update")
-    update, copy = time_update(agent, config, state, repeats)
+    update = time_update(agent, config, state, repeats)
+    parts = time_parts(agent, config, state, repeats)
     simulator = None
-    if config.task in names():
+    planner = simulator_planner(config)
+    if planner is not None and first.task in names():
         say("plan on the true simulator")
         simulator = measure_simulator(
-            config.task, config.planner, config.environment.action_repeat, repeats
+            first.task, planner, config.environment.action_repeat, repeats
         )
     say("matrix rate, again")
     again = matrix_rates(precisions, sizes, repeats)
     rates = {name: max(rate, again[name]) for name, rate in rates.items()}
     rate = rates.get("default", rates["float32"])  # of what the agent's products are computed with
     report: dict[str, Any] = {
+        "agent": config.agent,
         "preset": config.preset,
         "task": config.task,
         "action_size": environment.pop("action_size"),
@@ -91,13 +96,15 @@ def measure(
         "machine": describe(),
         "matrix_gflop_per_second": {name: rate / 1e9 for name, rate in rates.items()},
         "update": update.as_dict(rate),
-        "plan": plan.as_dict(rate),
+        "parts": {name: part.as_dict(rate) for name, part in parts.items()},
+        "acting": action._asdict(),
+        action.name: act.as_dict(rate),
         "simulator": simulator,
         **environment,
         "peak_memory_bytes": resources.peak_memory(),
     }
     if jax.default_backend() != "cpu":
-        report["batch_to_device"] = copy.as_dict()
+        report["batch_to_device"] = time_copy(agent, config, repeats).as_dict()
         report["peak_device_memory_bytes"] = _device_memory()
     return report | {"episode": episode_cost(report, config)}
 
@@ -135,90 +142,60 @@ def _matrix_product(precision: str, size: int, repeats: int) -> Timing:
     return timed(lambda: jax.block_until_ready(product(a, b)), repeats, 0.2, flop=2 * size**3)
 
 
-def time_update(
-    agent: Agent, config: PlanetConfig, state: Any, repeats: int
-) -> tuple[Timing, Timing]:
-    """Times one update of B chunks of L steps, as the training loop makes them.
+def simulator_planner(config: Config) -> PlannerConfig | None:
+    """Returns the settings of the cross-entropy method; None: of an agent without such a planner,
+    of which a plan on the true simulator tells nothing."""
+    planner = getattr(config, "planner", None)
+    return planner if isinstance(planner, PlannerConfig) else None
 
-    Returns:
-        The update, of a batch that is on the device, and the copying of a batch to it.
+
+def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
+    """Returns what one episode of training costs, by part, and the run, from the median times.
+
+    The updates that are due, an action and an image for each time step (and an image for the
+    reset), and the simulator's steps. Of the whole run the seed episodes need no agent; tests do
+    not count.
     """
-    batch = _batch(agent, config)
-    copy = timed(lambda: jax.block_until_ready(jax.device_put(batch)), repeats)
-    resident = jax.device_put(batch)
-    update = jax.jit(agent.update, donate_argnums=0)
-    # The loop donates the state; the caller's stays whole.
-    states = [jax.tree.map(jnp.array, state)]
-    key = seeding.key(0, "update")
-
-    def once() -> None:
-        states[0], metrics = update(states[0], resident, key)
-        jax.block_until_ready((states[0], metrics))
-
-    return timed(once, repeats, flop=update_flop(config, agent.action_size)), copy
-
-
-def time_plan(agent: Agent, config: PlanetConfig, state: Any, repeats: int) -> Timing:
-    """Times one action for one environment: the belief, the plan and the noise (Algorithm 2)."""
-    size = config.environment.size
-    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
-    act, key = compiled(agent), seeding.key(0, "act")
-    belief = agent.initial_belief(state, 1)
-
-    def once() -> None:
-        jax.block_until_ready(act(state, belief, image, key, 0, explore=True))
-
-    return timed(once, repeats, flop=plan_flop(config, agent.action_size))
-
-
-def episode_cost(report: dict[str, Any], config: PlanetConfig) -> dict[str, Any]:
-    """Returns what one episode of training costs, by part, from the median times of a report.
-
-    C updates, a plan and an image for each action (and an image for the reset), and the
-    simulator's steps.
-    """
-    steps = next((t.episode_steps for t in tasks() if t.name == config.task), None) or 1000
+    steps = next((t.episode_steps for t in tasks() if t.name == config.tasks[0]), None) or 1000
     actions = -(-steps // report["action_repeat"])
+    seed, several = config.collection.seed_episodes, len(config.tasks)
+    total = updates_due(config, config.episodes)
+    every = (updates_due(config, seed + 1) - updates_due(config, seed)) // several
+    collected = config.episodes * several
+    acted = collected - seed * several
     frame = report["rendering"].get(report["renderer"])
+    name, plural = report["acting"]["name"], report["acting"]["plural"]
     costs = {
-        "updates": (config.training.collect_interval, report["update"]),
-        "plans": (actions, report["plan"]),
-        "environment steps": (actions, report["environment_step"]),
+        "updates": (every, total, report["update"]),
+        plural: (actions, acted * actions, report[name]),
+        "environment steps": (actions, collected * actions, report["environment_step"]),
     }
     if frame:
-        costs["images"] = (actions + 1, frame)
-    seconds = {name: count * timing["median_seconds"] for name, (count, timing) in costs.items()}
-    total = sum(seconds.values())
+        costs["images"] = (actions + 1, collected * (actions + 1), frame)
+    seconds = {
+        part: of_episode * timing["median_seconds"]
+        for part, (of_episode, _, timing) in costs.items()
+    }
+    of_episode = sum(seconds.values())
+    of_run = sum(count * timing["median_seconds"] for _, count, timing in costs.values())
     return {
         "parts": {
-            name: {
-                "count": costs[name][0],
+            part: {
+                "count": costs[part][0],
                 "seconds": value,
-                "percent": 100 * value / total,
+                "percent": 100 * value / of_episode,
             }
-            for name, value in seconds.items()
+            for part, value in seconds.items()
         },
-        "seconds": total,
-        "episodes": config.episodes,
-        "run_hours": config.episodes * total / 3600,
+        "seconds": of_episode,
+        "episodes": collected,
+        "run_hours": of_run / 3600,
     }
 
 
-def _batch(agent: Agent, config: PlanetConfig) -> Batch:
-    generator = np.random.default_rng(0)
-    shape = (config.training.batch_size, config.training.chunk_length)
-    size = config.environment.size
-    return Batch(
-        image=generator.integers(0, 256, (*shape, size, size, 3), np.uint8),
-        action=generator.uniform(-1, 1, (*shape, agent.action_size)).astype(np.float32),
-        reward=generator.uniform(0, 1, shape).astype(np.float32),
-        terminal=np.zeros(shape, bool),
-    )
-
-
-def _with_repeat(config: PlanetConfig) -> PlanetConfig:
-    repeat = config.environment.action_repeat or action_repeat(config.task)
-    environment: EnvironmentConfig = dataclasses.replace(config.environment, action_repeat=repeat)
+def _with_repeat(config: Config) -> Config:
+    repeat = config.environment.action_repeat or action_repeat(config.tasks[0])
+    environment = dataclasses.replace(config.environment, action_repeat=repeat)
     return dataclasses.replace(config, environment=environment)
 
 

@@ -46,8 +46,8 @@ def measure_simulator(
         repeats: how often.
 
     Returns:
-        `plan`, `rollout` (times), `plan_over_rollout` (of the best times), `threads`,
-        `physics_steps_per_second` (of the bare rollout).
+        `size` (J, I and H in words), `plan`, `rollout` (times), `plan_over_rollout` (of the best
+        times), `threads`, `physics_steps_per_second` (of the bare rollout).
 
     Raises:
         UsageError: the task has no simulator to plan with.
@@ -84,6 +84,7 @@ def measure_simulator(
         steps = sum(controls.shape[0] * controls.shape[1] for controls in batches)
         return {
             "task": task,
+            "size": f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}",
             "plan": Timing(tuple(plans)).as_dict(),
             "rollout": Timing(tuple(bare)).as_dict(),
             "plan_over_rollout": min(plans) / min(bare),

@@ -21,6 +21,10 @@ from armillary.errors import UsageError
 CPU_PIECE = 100
 """Images in a piece on a CPU, about (`benchmarks/convolutions.py`)."""
 
+in_one_piece = jax.make_user_context(False)
+"""`with in_one_piece(True):` everything is traced in one piece, so that nothing is computed twice:
+to count what the mathematics asks for (`armillary.machine.flop`). What is compiled does not mix."""
+
 Parameters = TypeVar("Parameters")
 
 
@@ -28,7 +32,7 @@ def piece_size(count: int, wished: int | None = None) -> int:
     """Returns how many of `count` items to take at a time.
 
     The divisor of `count` nearest to `wished` between half and twice of it; where there is none,
-    `wished` itself, and the last piece is smaller.
+    `wished` itself, and the last piece is smaller. All of them inside `in_one_piece`.
 
     Args:
         count: items in all.
@@ -41,7 +45,7 @@ def piece_size(count: int, wished: int | None = None) -> int:
         wished = CPU_PIECE if jax.default_backend() == "cpu" else count
     if wished < 1:
         raise UsageError(f"the piece size is {wished}, but it must be at least 1")
-    if wished >= count:
+    if wished >= count or in_one_piece.value:
         return count
     divisors = [n for n in range(-(-wished // 2), 2 * wished + 1) if count % n == 0]
     return min(divisors, key=lambda n: abs(n - wished), default=wished)

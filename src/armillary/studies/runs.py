@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armillary.config import Config, PlanetConfig, changed
+from armillary.config import Config, changed
 from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
 from armillary.studies.comparisons import Comparison, Scale, Variant
 from armillary.studies.workers import share
 from armillary.training.results import read_results
 from armillary.training.run import InUse, Run
+from armillary.training.schedule import evaluation_due, updates_due
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Member:
     """
 
     variant: Variant
-    config: PlanetConfig
+    config: Config
     folder: Path
 
     @property
@@ -76,7 +77,7 @@ def cost(members: Sequence[Member], missing: Sequence[Member], workers: int) -> 
     """Returns what the missing runs will take, as far as it is known.
 
     The time is estimated from the runs in the folder that have ended; before there is one, from an
-    update and a plan that are timed here.
+    update and an action that are timed here.
     """
     episodes = sum(len(m.config.tasks) * m.config.episodes for m in missing)
     updates = sum(_updates(member.config) for member in missing)
@@ -84,7 +85,10 @@ def cost(members: Sequence[Member], missing: Sequence[Member], workers: int) -> 
     pace = sum(r["seconds"] for _, r in ended) / max(1, sum(_updates(m.config) for m, _ in ended))
     how = "by the runs that have ended"
     if not ended:
-        pace, how = _seconds_per_update(missing[0].config), "by one update and one plan, timed here"
+        pace, how = (
+            _seconds_per_update(missing[0].config),
+            "by one update and one action, timed here",
+        )
     return (
         f"{len(missing)} of {len(members)} runs are missing: {episodes:,} episodes and {updates:,} "
         f"updates; about {duration(pace * updates / min(workers, len(missing)))} ({how})"
@@ -92,28 +96,31 @@ def cost(members: Sequence[Member], missing: Sequence[Member], workers: int) -> 
 
 
 def _updates(config: Config) -> int:
-    rounds = config.episodes - config.collection.seed_episodes + 1
-    return rounds * config.training.collect_interval * len(config.tasks)
+    return updates_due(config, config.episodes)
 
 
 def _seconds_per_update(config: Config) -> float:
-    """Returns the time of an update, with its part of the plans between updates."""
+    """Returns the time of an update, with its part of the actions between updates."""
     import jax
 
     from armillary import seeding
     from armillary.agents.registry import make_agent
     from armillary.envs.build import common_action_size
     from armillary.envs.catalogue import action_repeat
-    from armillary.machine.bench import time_plan, time_update
+    from armillary.machine.agent import time_act, time_update
 
     agent = make_agent(config, common_action_size(config.tasks, config.environment))
     state = jax.jit(agent.init)(seeding.key(0, "bench"))
-    update, _ = time_update(agent, config, state, 1)
-    plan = time_plan(agent, config, state, 1)
+    update = time_update(agent, config, state, 1)
+    act = time_act(agent, config, state, 1)
     repeat = config.environment.action_repeat or action_repeat(config.tasks[0])
-    plans = (config.environment.time_limit or 1000) / repeat
-    evaluation = 1 + config.evaluation.episodes / config.evaluation.every
-    return update.best + plan.best * plans * evaluation / config.training.collect_interval
+    actions = (config.environment.time_limit or 1000) / repeat
+    evaluation = config.evaluation
+    tests = sum(evaluation_due(config, rounds) for rounds in range(config.episodes))
+    episodes = config.episodes - config.collection.seed_episodes
+    episodes += tests * evaluation.episodes + evaluation.final_episodes
+    actions *= episodes * len(config.tasks)
+    return update.best + act.best * actions / _updates(config)
 
 
 def run(

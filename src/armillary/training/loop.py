@@ -31,6 +31,7 @@ from armillary.training.progress import Progress
 from armillary.training.results import read_results, write_results
 from armillary.training.rollout import returns, rollout
 from armillary.training.run import Run
+from armillary.training.schedule import evaluation_due, updates_due
 from armillary.training.signals import Stopped, StopRequest, stop_request
 from armillary.training.stored import check_episodes
 from armillary.training.testing import Tester, scalars, together
@@ -135,7 +136,7 @@ class Trainer:
         self.tester = Tester(config, run, self.agent, self.logger, self._on_step)
         self.progress = Progress(
             config.episodes * len(self.tasks),
-            self._updates_due(config.episodes),
+            updates_due(config, config.episodes),
             episodes=self.counters.episodes,
             updates=self.counters.updates,
             environment_steps=self.counters.simulator_steps,
@@ -157,11 +158,10 @@ class Trainer:
         while self.rounds < config.collection.seed_episodes:
             self._collect(seed_episode=True)
         while True:
-            self._fit(self._updates_due(self.rounds))
+            self._fit(updates_due(config, self.rounds))
             if self.rounds >= config.episodes:
                 return
-            fitted = self.rounds - config.collection.seed_episodes
-            due = fitted > 0 and fitted % config.evaluation.every == 0
+            due = evaluation_due(config, self.rounds)
             if due and counters.evaluated // len(self.tasks) != self.rounds:
                 self._evaluate()
             self._collect(seed_episode=False)
@@ -172,11 +172,6 @@ class Trainer:
     def rounds(self) -> int:
         """How many episodes of each task have been collected."""
         return self.counters.episodes // len(self.tasks)
-
-    def _updates_due(self, rounds: int) -> int:
-        """Updates that come before the next round, when so many have been collected."""
-        collected = rounds - self.config.collection.seed_episodes
-        return (collected + 1) * self.config.training.collect_interval * len(self.tasks)
 
     def _update(self, state: Any, batch: Batch, key: PRNGKeyArray, counter: int) -> Any:
         return self.agent.update(state, batch, jax.random.fold_in(key, counter))

@@ -1,0 +1,98 @@
+"""The times of an agent's work, whichever agent it is: an update, its parts, an action.
+
+Nothing here knows how an agent learns or acts: what is timed are the functions that the training
+loop calls, and their operations are counted from their own programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from armillary import seeding
+from armillary.agents.base import Acting, Agent, Describes, Divides
+from armillary.config import Config
+from armillary.machine.flop import matrix_flop
+from armillary.machine.timing import Timing, timed
+from armillary.replay.sampler import Batch
+from armillary.training.rollout import compiled
+
+
+def example_batch(config: Config, action_size: int) -> Batch:
+    """Returns random experience in the shape of a batch: B chunks of L steps."""
+    generator = np.random.default_rng(0)
+    shape = (config.training.batch_size, config.training.chunk_length)
+    size = config.environment.size
+    return Batch(
+        image=generator.integers(0, 256, (*shape, size, size, 3), np.uint8),
+        action=generator.uniform(-1, 1, (*shape, action_size)).astype(np.float32),
+        reward=generator.uniform(0, 1, shape).astype(np.float32),
+        terminal=np.zeros(shape, bool),
+    )
+
+
+def time_update(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
+    """Times one update of a batch that is on the device, as the training loop makes them."""
+    batch, key = _on_device(agent, config), seeding.key(0, "update")
+    update = jax.jit(agent.update, donate_argnums=0)
+    # The loop donates the state; the caller's stays whole.
+    states = [jax.tree.map(jnp.array, state)]
+
+    def once() -> None:
+        states[0], metrics = update(states[0], batch, key)
+        jax.block_until_ready((states[0], metrics))
+
+    return timed(once, repeats, flop=matrix_flop(agent.update, state, batch, key))
+
+
+def time_parts(agent: Agent, config: Config, state: Any, repeats: int) -> dict[str, Timing]:
+    """Times the parts of an update, of an agent that says what they are; of any other none."""
+    if not isinstance(agent, Divides):
+        return {}
+    parts = agent.parts(state, _on_device(agent, config), seeding.key(0, "update"))
+    return {
+        name: _time(function, arguments, repeats) for name, (function, arguments) in parts.items()
+    }
+
+
+def _time(function: Callable[..., Any], arguments: tuple[Any, ...], repeats: int) -> Timing:
+    compiled = jax.jit(function)
+    return timed(
+        lambda: jax.block_until_ready(compiled(*arguments)),
+        repeats,
+        flop=matrix_flop(function, *arguments),
+    )
+
+
+def time_copy(agent: Agent, config: Config, repeats: int) -> Timing:
+    """Times the copying of a batch to the device."""
+    batch = example_batch(config, agent.action_size)
+    return timed(lambda: jax.block_until_ready(jax.device_put(batch)), repeats)
+
+
+def _on_device(agent: Agent, config: Config) -> Batch:
+    return jax.device_put(example_batch(config, agent.action_size))
+
+
+def time_act(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
+    """Times one action for one environment, its image on the host, with exploration."""
+    size = config.environment.size
+    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    act, key = compiled(agent), seeding.key(0, "act")
+    belief = agent.initial_belief(state, 1)
+
+    def once() -> None:
+        jax.block_until_ready(act(state, belief, image, key, 0, explore=True))
+
+    flop = matrix_flop(partial(agent.act, explore=True), state, belief, image, key)
+    return timed(once, repeats, flop=flop)
+
+
+def acting(agent: Agent) -> Acting:
+    """Returns what the agent does for one action, in words."""
+    return agent.acting if isinstance(agent, Describes) else Acting()
