@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from armillary.agents.filtering import Belief
 from armillary.agents.planet import Planet, PlanetState
+from armillary.agents.world_model import Belief
 from armillary.config import CollectionConfig, ObjectiveConfig, OptimizerConfig
 from armillary.nets.image import preprocess
 from armillary.objectives.world_model import world_model_loss

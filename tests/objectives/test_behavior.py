@@ -12,7 +12,7 @@ import pytest
 import scipy.linalg
 
 from armillary.agents.dreamer import Dreamer, DreamerState
-from armillary.agents.filtering import init_optimizer
+from armillary.agents.world_model import init_optimizer
 from armillary.config import BehaviorConfig, DreamerConfig
 from armillary.dynamics.base import LatentState
 from armillary.nets.dense import Stack

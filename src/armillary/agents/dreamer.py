@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
-from armillary.agents.filtering import (
-    Belief,
-    Loss,
+from armillary.agents.world_model import (
+    WorldModelAgent,
     adam,
     descend,
-    filter_observation,
     init_model,
     init_optimizer,
-    initial_belief,
     update_model,
 )
 from armillary.config import DreamerConfig, OptimizerConfig
 from armillary.dynamics.base import LatentState
-from armillary.dynamics.prediction import predict_images
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.dense import Stack
 from armillary.nets.policy import Policy
 from armillary.objectives.behavior import behavior_loss, value_loss
-from armillary.objectives.world_model import world_model_loss
 from armillary.replay.sampler import Batch
 
 
@@ -57,14 +51,10 @@ class DreamerState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Dreamer:
+class Dreamer(WorldModelAgent):
     """The agent of Dreamer, Algorithm 1: pure functions over `DreamerState`."""
 
     config: DreamerConfig
-    action_size: int
-
-    loss: ClassVar[Loss] = staticmethod(world_model_loss)
-    """What the world model minimises; a subclass may have another (docs/extending.md)."""
 
     @property
     def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -157,73 +147,18 @@ class Dreamer:
         name = f"behaviour ({starts:,} starts, H={self.config.behavior.horizon})"
         return {name: (self.learn_behavior, arguments)}
 
-    def initial_belief(
+    def choose(
         self,
         state: DreamerState,
-        environments: int,
-        used: Float[Array | np.ndarray, " action"] | None = None,
-    ) -> Belief:
-        """Returns the belief before the first observation of an episode."""
-        return initial_belief(state.model, environments, self.action_size, used)
-
-    def act(
-        self,
-        state: DreamerState,
-        belief: Belief,
-        observation: UInt8[Array, "environment 64 64 3"],
+        latent: LatentState,
+        used: Float[Array, "environment action"],
         key: PRNGKeyArray,
         explore: bool,
-    ) -> tuple[Belief, Float[Array, "environment action"], dict[str, Array]]:
-        """Infers the belief and takes the policy's action (Algorithm 1, lines 18 to 20).
-
-        Args:
-            state: the parameters.
-            belief: from the previous time step, or `initial_belief`.
-            observation: o_t of each environment.
-            key: of everything random in this time step.
-            explore: whether to add the exploration noise, N(0, `action_noise`); in random
-                collection, whether to act at random.
-
-        Returns:
-            The next belief, the actions in [-1, 1], and the `value` of each state.
-        """
-        model, settings = state.model, self.config
-        image_key, belief_key, action_key, noise_key = jax.random.split(key, 4)
-        latent = filter_observation(
-            model, belief, observation, image_key, belief_key, settings.objective
-        )
-        if explore and settings.collection.policy == "random":
-            action = jax.random.uniform(noise_key, belief.action.shape, minval=-1.0, maxval=1.0)
-            action = action * belief.used
-            return Belief(latent, action, belief.used), action, {}
-        features = model.dynamics.features(latent)
+    ) -> tuple[Float[Array, "environment action"], dict[str, Array]]:
+        """Takes the policy's mode, or where it is so set a sample to collect; and the `value`."""
+        features = state.model.dynamics.features(latent)
         distribution = state.policy(features)
         action = distribution.mode()
-        if explore:
-            if settings.behavior.collect == "sample":
-                action = distribution.sample(state.policy.noise(action_key, *action.shape))
-            noise = jax.random.normal(noise_key, action.shape)
-            action = action + settings.collection.action_noise * noise
-        action = jnp.clip(action, -1.0, 1.0) * belief.used
-        extras: dict[str, Any] = {"value": state.value(features)[..., 0]}
-        return Belief(latent, action, belief.used), action, extras
-
-    @property
-    def predicts_frames(self) -> bool:
-        """Whether the world model has a decoder."""
-        return self.config.objective.representation == "reconstruction"
-
-    def predict(
-        self,
-        state: DreamerState,
-        images: UInt8[Array, "time 64 64 3"],
-        actions: Float[Array, "time action"],
-        key: PRNGKeyArray,
-        context: int,
-    ) -> UInt8[Array, "time 64 64 3"]:
-        """Returns the context frames as reconstructed, then frames predicted from actions alone.
-
-        Arguments as those of `Planet.predict`.
-        """
-        objective = self.config.objective
-        return predict_images(state.model, images, actions, key, objective, context=context)
+        if explore and self.config.behavior.collect == "sample":
+            action = distribution.sample(state.policy.noise(key, *action.shape))
+        return action, {"value": state.value(features)[..., 0]}

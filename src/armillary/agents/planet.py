@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from armillary.agents.base import Acting
-from armillary.agents.filtering import (
-    Belief,
-    Loss,
-    filter_observation,
+from armillary.agents.world_model import (
+    WorldModelAgent,
     init_model,
-    initial_belief,
     update_model,
 )
 from armillary.config import PlanetConfig
 from armillary.dynamics.base import LatentState
-from armillary.dynamics.prediction import predict_images
 from armillary.dynamics.world_model import WorldModel
-from armillary.objectives.world_model import world_model_loss
 from armillary.planners.cem import cem
 from armillary.planners.rollout import latent_returns
 from armillary.replay.sampler import Batch
@@ -38,14 +31,10 @@ class PlanetState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Planet:
+class Planet(WorldModelAgent):
     """The agent of PlaNet, Algorithm 1: pure functions over `PlanetState`."""
 
     config: PlanetConfig
-    action_size: int
-
-    loss: ClassVar[Loss] = staticmethod(world_model_loss)
-    """What the world model minimises; a subclass may have another (docs/extending.md)."""
 
     @property
     def acting(self) -> Acting:
@@ -65,87 +54,26 @@ class Planet:
         model, optimizer, metrics, _ = update_model(*state, batch, key, self.config, self.loss)
         return PlanetState(model, optimizer), metrics
 
-    def initial_belief(
+    def choose(
         self,
         state: PlanetState,
-        environments: int,
-        used: Float[Array | np.ndarray, " action"] | None = None,
-    ) -> Belief:
-        """Returns the belief before the first observation of an episode."""
-        return initial_belief(state.model, environments, self.action_size, used)
-
-    def act(
-        self,
-        state: PlanetState,
-        belief: Belief,
-        observation: UInt8[Array, "environment 64 64 3"],
+        latent: LatentState,
+        used: Float[Array, "environment action"],
         key: PRNGKeyArray,
         explore: bool,
-    ) -> tuple[Belief, Float[Array, "environment action"], dict[str, Array]]:
-        """Infers the belief, plans, and adds exploration noise (Algorithm 1, lines 10 to 12).
-
-        Args:
-            state: the parameters.
-            belief: from the previous time step, or `initial_belief`.
-            observation: o_t of each environment.
-            key: of everything random in this time step.
-            explore: whether to add the exploration noise, N(0, `action_noise`); in random
-                collection, whether to act at random in place of planning.
-
-        Returns:
-            The next belief, the actions in [-1, 1], and `predicted_return` of each plan, if any.
-        """
-        model, settings = state.model, self.config
-        count = observation.shape[0]
-        image_key, belief_key, plan_key, noise_key = jax.random.split(key, 4)
-
-        latent = filter_observation(
-            model, belief, observation, image_key, belief_key, settings.objective
-        )
-        if explore and settings.collection.policy == "random":
-            action = jax.random.uniform(noise_key, belief.action.shape, minval=-1.0, maxval=1.0)
-            action = action * belief.used
-            return Belief(latent, action, belief.used), action, {}
+    ) -> tuple[Float[Array, "environment action"], dict[str, Array]]:
+        """Plans in each environment (Algorithm 2); returns also the `predicted_return` of each."""
 
         def plan_one(latent: LatentState, used: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
-            evaluate = latent_returns(model, latent)
+            evaluate = latent_returns(state.model, latent)
             plan = cem(
                 lambda candidates, key: evaluate(candidates * used, key),
                 key,
                 action_size=self.action_size,
-                config=settings.planner,
+                config=self.config.planner,
             )
             return plan.mean[0], plan.predicted_return
 
-        keys = jax.random.split(plan_key, count)
-        action, returns = jax.vmap(plan_one)(latent, belief.used, keys)
-        if explore:
-            noise = jax.random.normal(noise_key, action.shape)
-            action = action + settings.collection.action_noise * noise
-        action = jnp.clip(action, -1.0, 1.0) * belief.used
-        return Belief(latent, action, belief.used), action, {"predicted_return": returns}
-
-    @property
-    def predicts_frames(self) -> bool:
-        """Whether the world model has a decoder."""
-        return self.config.objective.representation == "reconstruction"
-
-    def predict(
-        self,
-        state: PlanetState,
-        images: UInt8[Array, "time 64 64 3"],
-        actions: Float[Array, "time action"],
-        key: PRNGKeyArray,
-        context: int,
-    ) -> UInt8[Array, "time 64 64 3"]:
-        """Returns the context frames as reconstructed, then frames predicted from actions alone.
-
-        Args:
-            state: the parameters.
-            images: o_1..o_T, of which only the first `context` are seen.
-            actions: `actions[t]` leads to `images[t]`.
-            key: of the sampled states.
-            context: how many frames are seen.
-        """
-        objective = self.config.objective
-        return predict_images(state.model, images, actions, key, objective, context=context)
+        keys = jax.random.split(key, len(used))
+        action, returns = jax.vmap(plan_one)(latent, used, keys)
+        return action, {"predicted_return": returns}
