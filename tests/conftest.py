@@ -5,6 +5,7 @@ Shape annotations are checked in the numerical rooms while the tests run.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -12,15 +13,19 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 from jaxtyping import install_import_hook
+from matplotlib.figure import Figure
 
 install_import_hook(
     [f"armillary.{room}" for room in ("nets", "dynamics", "objectives", "planners", "agents")],
     "beartype.beartype",
 )
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 TESTS = Path(__file__).parent
 
@@ -35,6 +40,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # one that is given is kept
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+# Programs that run for a second need no more than half of the compiler: it takes 15 s for those of
+# `settings.LEARNING` instead of 32, and an update 0.2 s as before (without it 0.45).
+QUICK = "--xla_backend_optimization_level=1"
+if "xla_backend_optimization_level" not in (_given := os.environ.get("XLA_FLAGS", "")):
+    os.environ["XLA_FLAGS"] = f"{_given} {QUICK}"
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Says how many workers `-n auto` starts: none for files or names, which are sooner done so."""
@@ -46,6 +57,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return int(min(resources.cores().usable, resources.memory().available // MEMORY))
 
 
+def shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Returns a folder of this session that all workers see."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Returns this worker's own copy of a folder that one worker makes and the others wait for.
 
@@ -54,19 +73,14 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
         name: of the folder.
         make: is called with the folder to fill, which does not exist.
     """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        folder = factory.mktemp("once") / name
-        make(folder)
-        return folder
-    shared = factory.getbasetemp().parent / "once" / name
-    shared.parent.mkdir(exist_ok=True)
+    shared = shared_folder(factory, "once") / name
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
             making = shared.with_name(f"{name}.making")
             shutil.rmtree(making, ignore_errors=True)  # of a worker that failed
             make(making)
             making.rename(shared)
-    return Path(shutil.copytree(shared, factory.mktemp("once") / name))
+    return Path(shutil.copytree(shared, factory.mktemp(name) / name))
 
 
 @pytest.fixture(scope="session")
@@ -83,23 +97,83 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "trained", make)
 
 
-def environment() -> dict[str, str]:
-    """The environment variables of a process that can import the toys."""
-    return os.environ | {"PYTHONPATH": str(TESTS), "COLUMNS": "200"}
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that this process has saved, the last one last, to look at what is in them."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def remember(self: Figure, *arguments: Any, **options: Any) -> None:
+        figures.append(self)
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return figures
+
+
+def environment(*, as_users: bool = False) -> dict[str, str]:
+    """The environment variables of a process that can import the toys.
+
+    Args:
+        as_users: its programs are compiled as a user's are.
+    """
+    flags = os.environ["XLA_FLAGS"].replace(QUICK, "") if as_users else os.environ["XLA_FLAGS"]
+    return os.environ | {"PYTHONPATH": str(TESTS), "COLUMNS": "200", "XLA_FLAGS": flags}
 
 
 @pytest.fixture
-def armillary(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line in a process of its own, in an empty folder."""
+def armillary_process(tmp_path: Path) -> Command:
+    """Runs the command line in a process of its own, in an empty folder.
 
-    def run(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    It takes seconds to start: it is for what only a process shows. See `armillary`.
+    """
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "armillary", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=300,
             env=environment(),
             cwd=tmp_path,
         )
 
     return run
+
+
+@pytest.fixture
+def armillary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs the command line in this process, in an empty folder, as `armillary_process` does.
+
+    Unlike there, what a library prints to standard output past Python is not kept from it, and
+    nothing runs when the interpreter ends.
+    """
+    from armillary.cli.main import main
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        argv = [*map(str, arguments)]
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setenv("COLUMNS", "200")
+            patch.setattr(sys, "path", list(sys.path))
+            patch.setattr(logging.root, "handlers", [])  # so that the command makes its own
+            patch.setattr(logging.root, "level", logging.WARNING)
+            with pytest.raises(SystemExit) as end:
+                main(argv)
+        _forget_modules(tmp_path)
+        out, err = capfd.readouterr()
+        code = end.value.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(argv, code, out, err)
+
+    return run
+
+
+def _forget_modules(folder: Path) -> None:
+    """Lets modules of one name in two tests' folders be two modules."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(f"{folder}{os.sep}"):
+            del sys.modules[name]

@@ -1,6 +1,7 @@
 """The command line's contract: names, exit codes, one clear sentence, nothing lost."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from armillary.config import CONFIGS, flatten, preset, to_dict
 from settings import TINY, options
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -29,10 +31,10 @@ def _refused(result: subprocess.CompletedProcess[str], code: int, *words: str) -
     assert result.stdout == ""
 
 
-def test_help_answers_in_under_a_second(armillary: Run) -> None:
-    armillary("--help")
+def test_help_answers_in_under_a_second(armillary_process: Run) -> None:
+    armillary_process("--help")
     start = time.monotonic()
-    result = armillary("--help")
+    result = armillary_process("--help")
     assert time.monotonic() - start < 1
     assert result.returncode == 0
     for command in ("train", "evaluate", "video", "plot", "tasks", "doctor", "bench", "study"):
@@ -54,11 +56,15 @@ def test_each_command_has_help_without_heavy_imports(command: str) -> None:
 
 
 def test_train_help_documents_every_hyperparameter(armillary: Run) -> None:
-    text = armillary("train", "--help-all").stdout
-    for name in ("horizon", "iterations", "candidates", "elites"):
-        assert f"--planner.{name}" in text
-    for name in ("--model.stochastic", "--objective.free-nats", "--optimizer.epsilon", "--run"):
-        assert name in text
+    """All fields of the configuration of each agent, each with its text."""
+    for agent in CONFIGS:
+        text = armillary("train", "--agent", agent, "--help-all").stdout
+        fields = {
+            f"--{name.replace('_', '-')}" for name in flatten(to_dict(preset("small", agent)))
+        }
+        assert len(fields) > 50
+        assert fields - set(re.findall(r"--[\w.-]+", text)) == set()
+        assert {"--run", "--trust"} <= set(re.findall(r"--[\w.-]+", text))
 
 
 def test_version(armillary: Run) -> None:
@@ -150,10 +156,10 @@ def test_tasks_lists_the_suite(armillary: Run) -> None:
     assert len(json.loads(armillary("tasks", "--json").stdout)) > 30
 
 
-def test_train_on_the_command_line(armillary: Run, tmp_path: Path) -> None:
+def test_train_on_the_command_line(armillary: Run, armillary_process: Run, tmp_path: Path) -> None:
     """A whole tiny run; then the same command says it is done, and another one is refused."""
     arguments = [*options(TINY), "--run", "run"]
-    first = armillary("train", *arguments)
+    first = armillary_process("train", *arguments)
     assert first.returncode == 0, first.stderr
     assert "this agent" in first.stdout
     assert "random actions" in first.stdout

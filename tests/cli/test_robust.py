@@ -21,8 +21,8 @@ RANDOM = ("evaluate", "--agent", "random", "--episodes", 2)
 NOISE = [f"{how} {when}" for how in ("print", "write", "puts") for when in ("made", "step", "end")]
 
 
-def test_evaluate_prints_its_json_and_nothing_else(armillary: Run) -> None:
-    result = armillary(*RANDOM, "--task", "toys:loud", "--json")
+def test_evaluate_prints_its_json_and_nothing_else(armillary_process: Run) -> None:
+    result = armillary_process(*RANDOM, "--task", "toys:loud", "--json")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("\n") == 1
     assert len(json.loads(result.stdout)["scores"]) == 2
@@ -30,8 +30,10 @@ def test_evaluate_prints_its_json_and_nothing_else(armillary: Run) -> None:
         assert noise in result.stderr
 
 
-def test_what_is_meant_for_people_is_not_mixed_with_noise(armillary: Run) -> None:
-    loud = armillary(*RANDOM, "--task", "toys:loud")
+def test_what_is_meant_for_people_is_not_mixed_with_noise(
+    armillary: Run, armillary_process: Run
+) -> None:
+    loud = armillary_process(*RANDOM, "--task", "toys:loud")
     quiet = armillary(*RANDOM, "--task", "toys:short")
     assert loud.stdout == quiet.stdout.replace("toys:short", "toys:loud")
     assert quiet.stdout.startswith("random on toys:short: ")
@@ -39,8 +41,8 @@ def test_what_is_meant_for_people_is_not_mixed_with_noise(armillary: Run) -> Non
 
 
 @pytest.mark.slow
-def test_bench_prints_its_json_and_nothing_else(armillary: Run) -> None:
-    result = armillary("bench", "--quick", "--task", "toys:loud", "--json")
+def test_bench_prints_its_json_and_nothing_else(armillary_process: Run) -> None:
+    result = armillary_process("bench", "--quick", "--task", "toys:loud", "--json")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("\n") == 1
     assert json.loads(result.stdout)["action_size"] == 2

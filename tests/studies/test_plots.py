@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import imageio.v3 as imageio
-import matplotlib.figure
 import numpy as np
 import pytest
 
@@ -37,19 +36,6 @@ def row(episode: int, **values) -> dict:
 
 def evaluation(episode: int, scores: list[float]) -> dict:
     return row(episode, evaluate__mean=float(np.mean(scores)), evaluate__scores=scores)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figure that was drawn last, to look at what is in it."""
-    figures = []
-    original = matplotlib.figure.Figure.savefig
-    monkeypatch.setattr(
-        matplotlib.figure.Figure,
-        "savefig",
-        lambda self, *a, **k: (figures.append(self), original(self, *a, **k))[1],
-    )
-    return figures
 
 
 def lines(axis) -> dict[str, list[list[float]]]:

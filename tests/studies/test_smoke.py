@@ -11,40 +11,48 @@ from typing import Any
 
 import imageio.v3 as imageio
 import pytest
+from matplotlib.figure import Figure
 
-from conftest import environment
+from conftest import Command, environment, shared_folder
+from drawing import curves
 
 pytestmark = pytest.mark.slow
 
 TASK = ("--tasks", "reacher-easy")
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "armillary", "study", *map(str, arguments), "--scale", "smoke"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
+class Study:
+    """Runs a study by the command line, and looks at what it drew."""
+
+    def __init__(self, armillary: Command, drawn: list[Figure]) -> None:
+        self._armillary, self._drawn = armillary, drawn
+
+    def __call__(self, *arguments: object) -> str:
+        self._drawn.clear()
+        done = self._armillary("study", *arguments, "--scale", "smoke")
+        assert done.returncode == 0, done.stderr
+        assert self._drawn
+        return done.stdout
+
+    def numbers(self, *arguments: object) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self(*arguments, "--json"))
+        return found
+
+    def curves(self) -> set[str]:
+        """What the last study's figures show, without how many seeds it is of."""
+        labels = set().union(*map(curves, self._drawn))
+        return {label.removesuffix(", 1 seed") for label in labels}
 
 
-def study(*arguments: object) -> str:
-    process = start(*arguments)
-    out, err = process.communicate(timeout=900)
-    assert process.returncode == 0, err
-    return out
-
-
-def numbers(*arguments: object) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(study(*arguments, "--json"))
-    return found
+@pytest.fixture
+def study(armillary: Command, drawn: list[Figure]) -> Study:
+    return Study(armillary, drawn)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of all studies: they share their runs."""
-    return tmp_path_factory.mktemp("studies")
+    """Of all studies, in all workers: they share their runs, and wait for each other's."""
+    return shared_folder(tmp_path_factory, "studies")
 
 
 @pytest.mark.parametrize(
@@ -60,47 +68,53 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("table1", {"PlaNet"}),
     ],
 )
-def test_a_study_of_one_task(folder: Path, name: str, variants: set[str]) -> None:
-    found = numbers(name, "--run", folder, *TASK)
+def test_a_study_of_one_task(study: Study, folder: Path, name: str, variants: set[str]) -> None:
+    found = study.numbers(name, "--run", folder, *TASK)
     scores = found["tasks"]["reacher-easy"]
     assert set(scores) >= variants
     assert all(len(scores[variant]["scores"]) == 1 for variant in variants)
+    assert study.curves() == variants
     assert imageio.imread(folder / f"{name}.png").std() > 10
     assert json.loads((folder / f"{name}.json").read_text()) == found
 
 
 @pytest.mark.parametrize("name", ["figure6", "figure7"])
-def test_one_agent_for_two_tasks(folder: Path, name: str) -> None:
-    found = numbers(name, "--run", folder)
+def test_one_agent_for_two_tasks(study: Study, folder: Path, name: str) -> None:
+    found = study.numbers(name, "--run", folder)
     whole = {"all tasks"} if name == "figure6" else set()
     assert set(found["tasks"]) == {"reacher-easy", "cartpole-swingup"} | whole
     for scores in found["tasks"].values():
         assert {"an agent for each task", "one agent for all tasks"} <= set(scores)
+    assert study.curves() == {"an agent for each task", "one agent for all tasks"}
     assert imageio.imread(folder / f"{name}.png").std() > 10
 
 
-def test_looking_into_an_agent_of_two_tasks(folder: Path) -> None:
+def test_looking_into_an_agent_of_two_tasks(study: Study, folder: Path, tmp_path: Path) -> None:
     """Figures 10 and 11, of its second task."""
+    study("figure6", "--run", folder)
     run = folder / "all" / "planet-seed0"
-    options = ("--run", folder, "--runs", run, "--task", "cartpole-swingup", "--episodes", 1)
+    options = ("--run", tmp_path, "--runs", run, "--task", "cartpole-swingup", "--episodes", 1)
     study("figure10", *options)
-    assert json.loads((folder / "figure10.json").read_text())["task"] == "cartpole-swingup"
+    assert json.loads((tmp_path / "figure10.json").read_text())["task"] == "cartpole-swingup"
     study("figure11", *options)
-    found = json.loads((folder / "figure11.json").read_text())
+    found = json.loads((tmp_path / "figure11.json").read_text())
     assert found["task"] == "cartpole-swingup"
     assert any("slider" in quantity for quantity in json.dumps(found).split())
 
 
-def test_looking_into_the_models_of_figure_4(folder: Path) -> None:
+def test_looking_into_the_models_of_figure_4(study: Study, folder: Path) -> None:
     study("figure10", "--run", folder, "--episodes", 1)
     found = json.loads((folder / "figure10.json").read_text())
     assert found["task"] == "reacher-easy"
     assert set(found["models"]) >= {"RSSM", "SSM", "RNN"}
+    assert study.curves() >= {"RSSM", "SSM", "RNN"}
 
 
-def test_killed_in_the_middle_and_started_again(folder: Path, tmp_path: Path) -> None:
+def test_killed_in_the_middle_and_started_again(study: Study, folder: Path, tmp_path: Path) -> None:
     """The figure is that of a study that was never stopped, and what was done is not done again."""
-    process = start("figure4", "--run", tmp_path, *TASK)
+    arguments = ("figure4", "--run", tmp_path, *TASK)
+    command = [sys.executable, "-m", "armillary", "study", *map(str, arguments)]
+    process = subprocess.Popen([*command, "--scale", "smoke"], env=environment())
     first = tmp_path / "reacher-easy" / "planet-seed0" / "results.json"
     second = tmp_path / "reacher-easy" / "dynamics-ssm-seed0" / "metrics.jsonl"
     deadline = time.monotonic() + 600
@@ -111,8 +125,8 @@ def test_killed_in_the_middle_and_started_again(folder: Path, tmp_path: Path) ->
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     done = first.stat().st_mtime_ns
-    again = numbers("figure4", "--run", tmp_path, *TASK)
+    again = study.numbers(*arguments)
     assert first.stat().st_mtime_ns == done
-    assert again == numbers("figure4", "--run", folder, *TASK)
+    assert again == study.numbers("figure4", "--run", folder, *TASK)
     pictures = [imageio.imread(at / "figure4.png") for at in (folder, tmp_path)]
     assert (pictures[0] == pictures[1]).all()

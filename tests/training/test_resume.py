@@ -25,7 +25,7 @@ EPISODES = 7
 def _start(folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "armillary", "train", "--run", str(folder), *options(TINY)]
     command += ["--episodes", str(EPISODES), "--training.checkpoint-minutes", "0.001"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment())
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(as_users=True))
 
 
 def _wait_for(process: subprocess.Popen[bytes], folder: Path, updates: int, episodes: int) -> None:

@@ -80,7 +80,7 @@ def test_unused_entries_get_no_gradient(folder: Path, dynamics: str) -> None:
     store = EpisodeStore(folder / "episodes")
     config = changed(BOTH, {"model.dynamics": dynamics})
     model = WorldModel(2, config.model, key=jax.random.key(0))
-    gradient = eqx.filter_grad(world_model_loss, has_aux=True)
+    gradient = eqx.filter_jit(eqx.filter_grad(world_model_loss, has_aux=True))
     for index in (0, 1):
         episode = store.load(index)
         ended = np.zeros((1, len(episode.reward)), bool)

@@ -64,6 +64,7 @@ def share(
                 if any(process.exitcode for process in processes):
                     break
     finally:
+        codes = [process.exitcode for process in processes if process.exitcode]  # before ours
         for process in processes:
             if process.pid is not None and process.is_alive():
                 process.terminate()
@@ -72,7 +73,6 @@ def share(
                 process.join()
     if not failures.empty():
         raise WorkerError(*failures.get())
-    codes = [process.exitcode for process in processes if process.exitcode]
     if codes:
         why = {
             -9: "it was killed, for want of memory perhaps",
