@@ -154,9 +154,11 @@ def _folder(trained: Path, here: Path, task: str, **environment: object) -> Path
 
 def _uses(folder: Path) -> dict:
     """What plays the task of a run folder, by name."""
-    from armillary.cli import evaluate, train, video
+    from armillary.cli import evaluate, study, train, video
 
+    looks = ["figure10", "--runs", str(folder), "--episodes", "1"]
     return {
+        "study": lambda *more: study.run([*looks, *more]),
         "evaluate": lambda *more: evaluate.run([str(folder), "--episodes", "1", *more]),
         "video": lambda *more: video.run([str(folder), *more]),
         "train": lambda *more: train.run(["--run", str(folder), "--episodes", "5", *more]),
@@ -164,7 +166,7 @@ def _uses(folder: Path) -> dict:
     }
 
 
-@pytest.mark.parametrize("use", ["evaluate", "video", "train", "make_env"])
+@pytest.mark.parametrize("use", ["evaluate", "video", "train", "make_env", "study"])
 def test_a_strangers_folder_runs_no_code_unasked(use: str, here: Path, trained: Path) -> None:
     mark = here / "mark"
     (here / "evil.py").write_text(EVIL.format(str(mark)))

@@ -81,6 +81,8 @@ class Looks:
     noise. In figure 11 small networks are fitted on these, and judged on half as many more."""
     seed: int = 0
     """Seed of these episodes and of all that is drawn from the models."""
+    trust: bool = False
+    """Run the Python module that a run folder names as its task (docs/trust.md)."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ def _looks(name: str, arguments: Looks) -> int:
                 task=arguments.task,
                 episodes=arguments.episodes,
                 seed=arguments.seed,
+                trust=arguments.trust,
                 announce=say,
             )
             if name == "figure10"
@@ -231,6 +234,7 @@ def _looks(name: str, arguments: Looks) -> int:
                 train_episodes=arguments.episodes,
                 test_episodes=max(1, arguments.episodes // 2),
                 seed=arguments.seed,
+                trust=arguments.trust,
                 announce=say,
             )
         )

@@ -48,6 +48,7 @@ def run(
     length: int = LENGTH,
     seed: int = 0,
     held_out: str | os.PathLike[str] | None = None,
+    trust: bool = False,
     announce: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Path]:
     """Compares what models predict from a few frames and the actions with what then happened.
@@ -66,6 +67,7 @@ def run(
         length: frames in all, the context included; fewer if an episode is shorter.
         seed: of the episodes, the stretches and the sampled states.
         held_out: folder of episodes as a run keeps them, that no run was trained on.
+        trust: whether code that a run folder names may be run (docs/trust.md).
         announce: is told what there is to play.
 
     Returns:
@@ -83,7 +85,7 @@ def run(
             f"length {length} greater than the context"
         )
     out = Path(out)
-    players = load_models(runs, labels, task=task)
+    players = load_models(runs, labels, task=task, trust=trust)
     folders = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     first, player = Run(Path(folders[0])), next(iter(players.values()))
     task, tasks = player.task(task), player.config.tasks

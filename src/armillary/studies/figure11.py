@@ -38,6 +38,7 @@ def run(
     seed: int = 0,
     state: ReadState | None = None,
     probe: ProbeConfig | None = None,
+    trust: bool = False,
     announce: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Path]:
     """Shows how well the simulator's state can be told from what models imagine.
@@ -59,6 +60,7 @@ def run(
             control suite and gives no `info["state"]`: numbers and vectors by name. The part of a
             name before a slash groups the quantities, as in `position/left knee`.
         probe: settings of the small networks.
+        trust: whether code that a run folder names may be run (docs/trust.md).
         announce: is told what there is to play and to fit.
 
     Returns:
@@ -77,7 +79,7 @@ def run(
             f"must be at least 1, and length {length} greater than the context"
         )
     out, probe = Path(out), probe or ProbeConfig()
-    players = load_models(runs, labels, task=task)
+    players = load_models(runs, labels, task=task, trust=trust)
     models = {label: world_model(player) for label, player in players.items()}
     folders = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     first = next(iter(players.values()))

@@ -45,6 +45,7 @@ def load_models(
     labels: Sequence[str] | None = None,
     *,
     task: str | None = None,
+    trust: bool = False,
 ) -> dict[str, Player]:
     """Loads trained agents of one task, by their labels.
 
@@ -52,6 +53,7 @@ def load_models(
         folders: run folders, or one.
         labels: None: the names of their dynamics (`RSSM`), with the folder's where two are equal.
         task: one that all of them learned; None: the first one of each.
+        trust: whether code that a folder names may be run (docs/trust.md).
 
     Raises:
         UsageError: there is no run, the labels are too few, too many or not different, or the runs
@@ -62,7 +64,7 @@ def load_models(
         folders = [folders]
     if not folders:
         raise UsageError("no run to look into: give one or several run folders")
-    players = [load(Path(folder)) for folder in folders]
+    players = [load(Path(folder), trust=trust) for folder in folders]
     first = _seen(players[0], task)
     for player, folder in zip(players[1:], folders[1:], strict=True):
         for name, value in _seen(player, task).items():
