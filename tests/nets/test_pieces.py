@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from armillary.errors import UsageError
-from armillary.nets.pieces import in_pieces, piece_size, sum_in_pieces
+from armillary.nets.pieces import in_one_piece, in_pieces, mean_in_pieces, piece_size, sum_in_pieces
 
 WEIGHT = jax.random.normal(jax.random.key(0), (5, 3))
 
@@ -68,6 +68,29 @@ def test_sum_and_gradient_with_respect_to_everything(count: int, piece: int) -> 
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("count", "piece"), [(12, 4), (11, 4), (3, 4)])
+def test_mean_of_values_and_gradients(count: int, piece: int) -> None:
+    x = jax.random.normal(jax.random.key(1), (count, 5))
+
+    def gradient(x: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        return jax.value_and_grad(lambda w: jnp.mean(jnp.tanh(x @ w) ** 2))(WEIGHT)
+
+    mine = jax.jit(lambda x: mean_in_pieces(gradient, x, piece))(x)
+    for a, b in zip(mine, gradient(x, None), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_everything_is_one_piece_where_it_is_so_asked() -> None:
+    def count(x: jax.Array, _: None) -> jax.Array:
+        return jnp.asarray(x.shape[0])
+
+    x = jnp.zeros(12)
+    assert mean_in_pieces(count, x, 4) == 4
+    with in_one_piece(True):
+        assert (piece_size(12, 4), mean_in_pieces(count, x, 4)) == (12, 12)
+    assert piece_size(12, 4) == 4
+
+
 def test_each_piece_has_its_own_noise_and_two_calls_the_same() -> None:
     x = jnp.zeros((11, 2))
 
@@ -80,6 +103,8 @@ def test_each_piece_has_its_own_noise_and_two_calls_the_same() -> None:
     assert len(np.unique(first)) == first.size
     total = sum_in_pieces(lambda _, x, k: jnp.sum(noisy(x, k)), None, x, 4, key)
     np.testing.assert_allclose(total, jnp.sum(first), rtol=1e-5)
+    mean = mean_in_pieces(lambda x, k: jnp.mean(noisy(x, k)), x, 4, key)
+    np.testing.assert_allclose(mean, jnp.mean(first), rtol=1e-5)
 
 
 def test_leading_axes_must_agree() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from armillary.agents import dreamer
 from armillary.agents.dreamer import Dreamer, DreamerState
 from armillary.agents.world_model import init_optimizer
 from armillary.config import BehaviorConfig, DreamerConfig
@@ -174,12 +175,30 @@ def test_what_the_policy_sees_can_be_cut_from_the_gradient() -> None:
     np.testing.assert_allclose(states.deterministic, imagined.features, rtol=1e-5)
 
 
-def _learn(agent: Dreamer, updates: int = 1500) -> Policy:
+def _state(agent: Dreamer) -> DreamerState:
     policy, value = _networks(agent.config.behavior)
     of_policy, of_value = agent._optimizers
     optimizers = (None, init_optimizer(of_policy, policy), init_optimizer(of_value, value))
     slow = None if agent.config.behavior.slow_value_every is None else value
-    first = DreamerState(SYSTEM, policy, value, slow, optimizers, jnp.zeros((), jnp.int32))  # type: ignore[arg-type]
+    return DreamerState(SYSTEM, policy, value, slow, optimizers, jnp.zeros((), jnp.int32))  # type: ignore[arg-type]
+
+
+def test_many_starts_are_learned_from_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU; the mean over the pieces is the mean over the starts."""
+    monkeypatch.setattr(dreamer, "CPU_STARTS", 2)
+    agent, key = Dreamer(DreamerConfig(behavior=CONFIG), 1), jax.random.key(2)
+    state = _state(agent)
+    _, metrics = eqx.filter_jit(agent.learn_behavior)(state, START, key)
+    halves = [jax.tree.map(lambda x, i=i: x[2 * i : 2 * i + 2], START) for i in range(2)]
+    losses = [
+        LOSS(state.policy, SYSTEM, state.value, half, jax.random.fold_in(key, i), CONFIG)[0]
+        for i, half in enumerate(halves)
+    ]
+    np.testing.assert_allclose(metrics["loss/policy"], np.mean(losses), rtol=1e-5)
+
+
+def _learn(agent: Dreamer, updates: int = 1500) -> Policy:
+    first = _state(agent)
     moving, fixed = eqx.partition(first, eqx.is_array)
 
     @jax.jit

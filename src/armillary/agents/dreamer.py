@@ -24,9 +24,14 @@ from armillary.config import DreamerConfig, OptimizerConfig
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.dense import Stack
+from armillary.nets.pieces import mean_in_pieces, on_cpu
 from armillary.nets.policy import Policy
 from armillary.objectives.behavior import behavior_loss, value_loss
 from armillary.replay.sampler import Batch
+
+CPU_STARTS = 500
+"""Start states from which trajectories are imagined at a time on a CPU, about: the activations of
+all 2,500 at once are gigabytes, which take longer to write and read than to compute."""
 
 
 class DreamerState(NamedTuple):
@@ -109,27 +114,34 @@ class Dreamer(WorldModelAgent):
         """
         settings = self.config.behavior
         estimator = state.value if state.slow_value is None else state.slow_value
-        gradient_of = eqx.filter_value_and_grad(behavior_loss, has_aux=True)
-        (loss, imagined), gradient = gradient_of(
-            state.policy, state.model, estimator, start, key, settings
-        )
+
+        def gradients(start: LatentState, key: PRNGKeyArray) -> tuple[Any, Any, Any]:
+            gradient_of = eqx.filter_value_and_grad(behavior_loss, has_aux=True)
+            (loss, imagined), to_policy = gradient_of(
+                state.policy, state.model, estimator, start, key, settings
+            )
+            means = {
+                "loss/policy": loss,
+                "imagined_return": jnp.mean(imagined.estimates[0]),
+                "policy_entropy": jnp.mean(imagined.entropies),
+            }
+            if settings.estimate == "rewards":
+                return means, to_policy, None
+            loss, to_value = eqx.filter_value_and_grad(value_loss)(state.value, imagined)
+            return means | {"loss/value": loss}, to_policy, to_value
+
+        metrics, to_policy, to_value = mean_in_pieces(gradients, start, on_cpu(CPU_STARTS), key)
         of_policy, of_value = self._optimizers
         model_optimizer, policy_optimizer, value_optimizer = state.optimizers
         policy, policy_optimizer, norm = descend(
-            of_policy, gradient, policy_optimizer, state.policy
+            of_policy, to_policy, policy_optimizer, state.policy
         )
-        metrics = {
-            "loss/policy": loss,
-            "policy_gradient_norm": norm,
-            "imagined_return": jnp.mean(imagined.estimates[0]),
-            "policy_entropy": jnp.mean(imagined.entropies),
-        }
+        metrics |= {"policy_gradient_norm": norm}
         value, slow_value = state.value, state.slow_value
         updates = state.updates + 1
-        if settings.estimate != "rewards":
-            loss, gradient = eqx.filter_value_and_grad(value_loss)(value, imagined)
-            value, value_optimizer, norm = descend(of_value, gradient, value_optimizer, value)
-            metrics |= {"loss/value": loss, "value_gradient_norm": norm}
+        if to_value is not None:
+            value, value_optimizer, norm = descend(of_value, to_value, value_optimizer, value)
+            metrics |= {"value_gradient_norm": norm}
             if settings.slow_value_every is not None:
                 due = updates % settings.slow_value_every == 0
                 slow_value = jax.tree.map(

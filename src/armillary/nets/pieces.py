@@ -28,6 +28,11 @@ to count what the mathematics asks for (`armillary.machine.flop`). What is compi
 Parameters = TypeVar("Parameters")
 
 
+def on_cpu(size: int) -> int | None:
+    """Returns the wished size of a piece on a CPU; None elsewhere: one piece of everything."""
+    return size if jax.default_backend() == "cpu" else None
+
+
 def piece_size(count: int, wished: int | None = None) -> int:
     """Returns how many of `count` items to take at a time.
 
@@ -42,7 +47,7 @@ def piece_size(count: int, wished: int | None = None) -> int:
         UsageError: `wished` is not positive.
     """
     if wished is None:
-        wished = CPU_PIECE if jax.default_backend() == "cpu" else count
+        wished = on_cpu(CPU_PIECE) or count
     if wished < 1:
         raise UsageError(f"the piece size is {wished}, but it must be at least 1")
     if wished >= count or in_one_piece.value:
@@ -134,6 +139,41 @@ def sum_in_pieces(
 
     total.defvjp(forward, backward)
     return total(smooth, rest, key)
+
+
+def mean_in_pieces(
+    function: Callable[..., PyTree],
+    inputs: PyTree,
+    piece: int | None = None,
+    key: PRNGKeyArray | None = None,
+) -> PyTree:
+    """Averages what `function` returns of pieces of the leading axis.
+
+    For means over items together with their gradients, which `function` takes itself: nothing but
+    their sums is kept from one piece to the next.
+
+    Args:
+        function: from a piece of the inputs and the piece's key to arrays, each a mean over the
+            piece's items.
+        inputs: arrays with a common leading axis.
+        piece: the wished size of a piece, see `piece_size`.
+        key: piece `i` gets `fold_in(key, i)`, and one piece that is everything `key` itself.
+    """
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    size = piece_size(count, piece)
+    if size == count:
+        return function(inputs, key)
+
+    def share(arrays: PyTree, key: PRNGKeyArray | None) -> PyTree:
+        part = jax.tree.leaves(arrays)[0].shape[0] / count
+        return jax.tree.map(lambda x: part * x, function(arrays, key))
+
+    def add(sums: PyTree, outputs: PyTree) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.add, sums, outputs), None
+
+    first = jax.eval_shape(share, jax.tree.map(lambda x: x[:size], inputs), key)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+    return _scan(share, add, inputs, piece, key, zeros)[0]
 
 
 def _scan(
