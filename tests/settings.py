@@ -56,6 +56,32 @@ LEARNING = PlanetConfig(
 )
 """A run that learns to steer `toys.Point` in 250 updates."""
 
+LEARNING_DREAMER = DreamerConfig(
+    task=LEARNING.task,
+    preset="small",
+    episodes=LEARNING.episodes,
+    model=LEARNING.model,
+    objective=LEARNING.objective,
+    optimizer=LEARNING.optimizer,
+    behavior=BehaviorConfig(
+        horizon=8,
+        discount=0.95,
+        entropy_scale=0.01,
+        slow_value_every=None,
+        layers=2,
+        hidden=64,
+        actor_rate=1e-3,
+        value_rate=1e-3,
+        mean_scale=2.0,
+        initial_std=1.0,
+        collect="sample",
+    ),
+    training=LEARNING.training,
+    collection=LEARNING.collection,
+    evaluation=LEARNING.evaluation,
+)
+"""The same with Dreamer."""
+
 
 def options(config: Config) -> list[str]:
     """Returns the command line's options that make this configuration."""

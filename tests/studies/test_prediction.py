@@ -39,6 +39,7 @@ class Seer:
 
     shift: int = 0
     action_size: int = 1
+    predicts_frames: bool = True
 
     def predict(self, state, images, actions, key, context):
         return jnp.roll(images, -self.shift, axis=0)

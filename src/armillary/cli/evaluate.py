@@ -81,10 +81,13 @@ def run(argv: list[str]) -> int:
 
 def _default(argv: list[str]) -> Arguments:
     """Returns what the options edit: with the planner's settings of the run, if one is named."""
+    named = [argument for argument in argv if not argument.startswith("-")]
+    if not named:  # quick
+        return Arguments()
     from armillary.training.run import Run
 
     trust = "--trust" in argv
-    runs = (Run(argument, trust=trust) for argument in argv if not argument.startswith("-"))
+    runs = (Run(argument, trust=trust) for argument in named)
     run = next((run for run in runs if run.exists), None)
     planner = getattr(run.config, "planner", None) if run else None
     return Arguments(planner=planner) if planner else Arguments()
