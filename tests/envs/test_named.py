@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -149,6 +150,13 @@ def _folder(trained: Path, here: Path, task: str, **environment: object) -> Path
     content["config"]["task"] = task
     content["config"]["environment"] |= environment
     (folder / "config.json").write_text(json.dumps(content))
+    for file in (folder / "checkpoints").glob("checkpoint-*"):  # as one of that task would have
+        header, payload = file.read_bytes().split(b"\n", 1)[1].split(b"\n", 1)
+        meta = json.loads(header)
+        meta["meta"]["config"] = content["config"]
+        body = json.dumps(meta).encode() + b"\n" + payload
+        digest = hashlib.sha256(body).hexdigest().encode()
+        file.write_bytes(b"armillary-checkpoint " + digest + b"\n" + body)
     return folder
 
 
