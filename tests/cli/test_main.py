@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from armillary.config import CONFIGS, flatten, preset, to_dict
+from drawing import curves
 from settings import TINY, options
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -144,9 +146,13 @@ def test_video_and_prediction(armillary: Run, trained: Path, tmp_path: Path) -> 
     assert (tmp_path / "model.png").stat().st_size > 1000
 
 
-def test_plot(armillary: Run, trained: Path, tmp_path: Path) -> None:
+def test_plot(armillary: Run, drawn: list[Figure], trained: Path, tmp_path: Path) -> None:
     assert armillary("plot", trained, "--out", "curve.png").returncode == 0
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert {label.split(", ")[-1] for label in curves(drawn[-1])} == {
+        "training episodes",
+        "2 test episodes",
+    }
 
 
 def test_tasks_lists_the_suite(armillary: Run) -> None:

@@ -17,6 +17,7 @@ from armillary.studies import comparisons, figures, runs
 from armillary.studies.comparisons import COMPARISONS, Comparison, Scale, Variant
 from armillary.studies.simulator import Record, Trial
 from armillary.training.run import InUse, Run
+from drawing import curves
 from settings import TINY
 
 SCALE = Scale(replace(TINY, episodes=3), ("toys:short", "toys:slider"), seeds=2)
@@ -227,7 +228,9 @@ def test_lines_are_medians_over_seeds_and_trajectories(tmp_path: Path) -> None:
     assert curve.percentile(50).tolist() == [3, 6]
 
 
-def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(tmp_path: Path) -> None:
+def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
     study = COMPARISONS["figure7"]
     found = runs.members(study, SCALE, tmp_path)
     for member in found:
@@ -247,6 +250,8 @@ def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(tmp_path: Path) -> 
     assert matplotlib.image.imread(picture).std() > 0.05
     mean = figures.draw(COMPARISONS["figure6"], found, tmp_path / "figure6.png")
     assert matplotlib.image.imread(mean).shape != matplotlib.image.imread(picture).shape
+    both = {"one agent for all tasks, 2 seeds", "an agent for each task, 2 seeds"}
+    assert [curves(figure) for figure in drawn] == [both, both]
 
 
 def test_a_study_that_is_half_done_is_drawn_as_it_is(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import jax
 import mujoco
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import known
 from armillary.dynamics.base import Dynamics
@@ -23,6 +24,7 @@ from armillary.studies.probes import ProbeConfig, fit
 from armillary.studies.states import Recording, joint_state
 from armillary.training.player import Player, load
 from armillary.training.run import InUse
+from drawing import curves
 
 QUICK = ProbeConfig(hidden=32, steps=1500)
 TRAIN, TEST = known.recordings(8, 100, seed=1), known.recordings(4, 99, seed=2)
@@ -270,12 +272,13 @@ def test_two_figures_do_not_play_the_same_episodes_at_once(trained: Path, tmp_pa
             record(load(trained), tmp_path, 2)
 
 
-def test_a_run_is_looked_into(trained: Path, tmp_path: Path) -> None:
+def test_a_run_is_looked_into(trained: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     options = {"train_episodes": 2, "test_episodes": 1, "length": 13, "state": position}
     options["probe"] = ProbeConfig(hidden=8, steps=50)
     files = figure11.run([trained, trained], tmp_path, labels=["A", "B"], **options)
     assert imageio.imread(files["picture"]).std() > 10
     assert imageio.imread(files["errors"]).std() > 10
+    assert [curves(figure) >= {"A", "B"} for figure in drawn] == [True, True]
     content = json.loads(files["json"].read_text())
     assert content["steps"] == list(range(1, 9))
     assert content["stretches"] == 1

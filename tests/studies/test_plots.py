@@ -19,6 +19,7 @@ from armillary.config import (
 )
 from armillary.errors import RunError, UsageError
 from armillary.studies.plots import learning_curve, read_metrics
+from drawing import curves
 
 
 def write_run(folder, config: Config, rows: list[dict]):
@@ -68,6 +69,7 @@ def test_seeds_and_trajectories_are_pooled(tmp_path, drawn):
     picture = imageio.imread(path)
     assert picture.shape[0] > 400
     assert picture.std() > 10
+    assert curves(drawn[0]) == {"planet, 3 seeds × 10 test episodes"}
     (axis,) = drawn[0].axes
     pooled = scores.transpose(1, 0, 2).reshape(2, 30)
     assert lines(axis) == {
@@ -103,6 +105,7 @@ def test_a_run_that_was_not_evaluated_yet(tmp_path, drawn):
         for seed in range(2)
     ]
     learning_curve(folders, tmp_path / "curve.png")
+    assert curves(drawn[0]) == {"planet, training episodes"}
     assert lines(drawn[0].axes[0]) == {"planet, training episodes": [[1, 3]]}
 
 

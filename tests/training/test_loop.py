@@ -1,20 +1,26 @@
 """The training loop on a toy: what a run leaves, what it refuses, what it survives."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+from armillary import seeding
+from armillary.agents.random import Random
 from armillary.config import PlanetConfig, preset
+from armillary.envs import side_by_side
 from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
-from armillary.replay.episodes import EpisodeStore
+from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.studies.plots import read_metrics
 from armillary.training import loop
 from armillary.training.loop import train
 from armillary.training.player import load
+from armillary.training.rollout import rollout
 from armillary.training.run import Run
 from settings import TINY
 
@@ -53,7 +59,6 @@ def test_metrics_follow_algorithm_1(trained: Path) -> None:
 def test_an_episode_is_stored_as_it_was_played(trained: Path) -> None:
     """Each stored action leads from the image before it to its own image."""
     import armillary
-    from armillary import seeding
 
     episode = EpisodeStore(trained / "episodes").load(3)
     env = armillary.make("toys:short")
@@ -65,6 +70,37 @@ def test_an_episode_is_stored_as_it_was_played(trained: Path) -> None:
         image, reward, *_ = env.step(episode.action[t])
         np.testing.assert_array_equal(image, episode.image[t])
         assert reward == pytest.approx(episode.reward[t], rel=1e-6)
+
+
+def _collected(index: int, actor: Any, state: Any) -> Episode:
+    """The episode that an actor plays where a run collects its episode of that index."""
+    with closing(side_by_side(TINY.task, TINY.environment, 1)) as env:
+        key = seeding.key(TINY.seed, "collect", index)
+        seeds = [seeding.integer(TINY.seed, "collect", index)]
+        (episode,) = rollout(env, actor, state, key, seeds=seeds, explore=True)
+    return episode
+
+
+def test_seed_episodes_are_random_and_all_others_the_agents(trained: Path, tmp_path: Path) -> None:
+    """The agent's as it is then: that of a run which ends there; with its exploration noise."""
+    store = EpisodeStore(trained / "episodes")
+    for index in range(TINY.episodes):
+        at_random = _collected(index, Random(2), None).action
+        if index < TINY.collection.seed_episodes:
+            np.testing.assert_array_equal(store.load(index).action, at_random)
+            continue
+        train(replace(TINY, episodes=index), tmp_path)
+        player = load(tmp_path)
+        played = _collected(index, player.agent, player.state)
+        np.testing.assert_array_equal(store.load(index).action, played.action)
+        assert (played.action != at_random).any()
+
+
+def test_tests_come_every_so_many_episodes_and_at_the_end(tmp_path: Path) -> None:
+    evaluation = replace(TINY.evaluation, every=2)
+    train(replace(TINY, episodes=7, evaluation=evaluation), tmp_path)
+    tested = [row for row in _rows(tmp_path) if "evaluate/mean" in row]
+    assert [(row["episode"], row["updates"]) for row in tested] == [(4, 18), (6, 30), (7, 36)]
 
 
 def test_the_last_updates_are_logged_with_the_last_scores(trained: Path) -> None:
