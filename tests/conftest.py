@@ -44,7 +44,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # `settings.LEARNING` instead of 32, and an update 0.2 s as before (without it 0.45).
 QUICK = "--xla_backend_optimization_level=1"
 if "xla_backend_optimization_level" not in (_given := os.environ.get("XLA_FLAGS", "")):
-    os.environ["XLA_FLAGS"] = f"{_given} {QUICK}"
+    os.environ["XLA_FLAGS"] = f"{_given} {QUICK}".strip()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -117,7 +117,8 @@ def environment(*, as_users: bool = False) -> dict[str, str]:
     Args:
         as_users: its programs are compiled as a user's are.
     """
-    flags = os.environ["XLA_FLAGS"].replace(QUICK, "") if as_users else os.environ["XLA_FLAGS"]
+    flags = os.environ["XLA_FLAGS"]
+    flags = flags.replace(QUICK, "").strip() if as_users else flags  # a space would be a file
     return os.environ | {"PYTHONPATH": str(TESTS), "COLUMNS": "200", "XLA_FLAGS": flags}
 
 

@@ -98,8 +98,8 @@ def command(
 
     What takes long and reads nothing of the folder is left out: drawing and encoding.
     """
-    monkeypatch.setattr("armillary.video._mp4", lambda frames, fps: bytes(2000))
-    monkeypatch.setattr("armillary.studies.report.write_prediction", lambda *arguments: None)
+    monkeypatch.setattr("armillary.video._mp4", lambda frames, fps, file: file.write(bytes(2000)))
+    monkeypatch.setattr("armillary.studies.report.predicts_frames", lambda agent: False)
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, format: None)
     monkeypatch.chdir(tmp_path)
 

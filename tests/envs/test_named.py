@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +22,7 @@ from armillary.training.loop import train
 from armillary.training.player import load
 from armillary.training.run import Run
 from fake_envs import Counter, Named
+from folders import forged
 from settings import TINY
 
 EVIL = "open({!r}, 'w').close()\ndef make(): raise SystemExit\n"
@@ -144,20 +143,7 @@ def test_a_callable_as_the_task_is_kept_by_its_name() -> None:
 
 def _folder(trained: Path, here: Path, task: str, **environment: object) -> Path:
     """A stranger's run folder, under `runs` in the working folder."""
-    folder = here / "runs" / "x"
-    shutil.copytree(trained, folder)
-    content = json.loads((folder / "config.json").read_text())
-    content["config"]["task"] = task
-    content["config"]["environment"] |= environment
-    (folder / "config.json").write_text(json.dumps(content))
-    for file in (folder / "checkpoints").glob("checkpoint-*"):  # as one of that task would have
-        header, payload = file.read_bytes().split(b"\n", 1)[1].split(b"\n", 1)
-        meta = json.loads(header)
-        meta["meta"]["config"] = content["config"]
-        body = json.dumps(meta).encode() + b"\n" + payload
-        digest = hashlib.sha256(body).hexdigest().encode()
-        file.write_bytes(b"armillary-checkpoint " + digest + b"\n" + body)
-    return folder
+    return forged(trained, here / "runs" / "x", task=task, environment=environment)
 
 
 def _uses(folder: Path) -> dict:

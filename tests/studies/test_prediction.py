@@ -25,6 +25,7 @@ from armillary.studies.prediction import (
     open_loop,
 )
 from armillary.training.player import Player
+from folders import forged
 
 GREY = np.full((64, 64, 3), 127, np.uint8)
 
@@ -242,11 +243,7 @@ def test_what_cannot_be_compared(trained: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="give each a label of its own"):
             figure10.run([trained, trained], tmp_path, labels=labels)
     other = tmp_path / "other"
-    other.mkdir()
-    content = json.loads((trained / "config.json").read_text())
-    content["config"]["environment"]["action_repeat"] = 3
-    (other / "config.json").write_text(json.dumps(content))
-    (other / "checkpoints").symlink_to(trained / "checkpoints")
+    forged(trained, other, environment={"action_repeat": 3})
     with pytest.raises(UsageError, match=r"environment\.action_repeat is 1 in one and 3 in the"):
         figure10.run([trained, other], tmp_path)
 
