@@ -240,3 +240,15 @@ def test_an_environment_that_changes_folders_and_fails_to_close(
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
     assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 2
     assert "toys:Wanders could not be closed: SystemExit" in caplog.text
+
+
+def test_a_run_is_the_run_that_it_was(trained: Path) -> None:
+    """What is drawn and computed is what it was before there was a second agent.
+
+    Compilers and machines move the last bits; a draw that moved would move far more.
+    """
+    state = load(trained).state
+    total = sum(float(np.abs(np.asarray(x, np.float64)).sum()) for x in jax.tree.leaves(state))
+    assert total == pytest.approx(21675.093077035413, rel=1e-5)
+    scores = json.loads((trained / "results.json").read_text())["agent"]["scores"]
+    assert scores[0] == pytest.approx(1.060550837777555, rel=1e-2)
