@@ -31,7 +31,7 @@ TESTS = Path(__file__).parent
 
 os.environ.setdefault("ARMILLARY_TRUST", "toys")  # our own, so that runs of them can be played
 
-MEMORY = 3 * 2**30
+MEMORY = 6 * 2**30
 """Bytes that a worker and what it starts may need."""
 
 # Equal programs are compiled once, also by other workers and in the processes that tests start.
