@@ -9,6 +9,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from armillary.cli import plot
 from armillary.config import (
     Config,
     EvaluationConfig,
@@ -96,6 +97,37 @@ def test_one_run_shows_its_training_episodes_too(tmp_path, drawn):
         "planet, training episodes": [[1, 3], [2, 4]],
         "planet, 3 test episodes": [[2, 7]],
     }
+
+
+@pytest.mark.parametrize(
+    ("against", "label", "training", "tested"),
+    [("steps", "environment steps", 2000, 2000), ("minutes", "minutes", 2, 3)],
+)
+def test_curves_against_what_they_cost(tmp_path, drawn, against, label, training, tested):
+    rows = [
+        row(2, collect__return=4.0) | {"seconds": 120.0},
+        evaluation(2, [7.0]) | {"seconds": 180.0},
+        row(2, random__mean=1.0) | {"seconds": 600.0},
+    ]
+    run = write_run(tmp_path / "run", planet_small(), rows)
+    plot.run([str(run), "--out", str(tmp_path / "curve.png"), "--against", against])
+    (axis,) = drawn[0].axes
+    assert lines(axis)["planet, training episodes"] == [[training, 4]]
+    assert lines(axis)["planet, 1 test episode"] == [[tested, 7]]
+    assert axis.get_xlabel() == label
+
+
+def test_minutes_of_several_seeds_are_their_mean(tmp_path, drawn):
+    folders = [
+        write_run(
+            tmp_path / str(seed),
+            dataclasses.replace(planet_small(), seed=seed),
+            [evaluation(5, [1.0]) | {"seconds": 60.0 + 120.0 * seed}],
+        )
+        for seed in range(2)
+    ]
+    learning_curve(folders, tmp_path / "curve.png", "minutes")
+    assert lines(drawn[0].axes[0]) == {"planet, 2 seeds × 1 test episode": [[2, 1]]}
 
 
 def test_a_run_that_was_not_evaluated_yet(tmp_path, drawn):

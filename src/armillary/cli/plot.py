@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -24,6 +24,8 @@ class Arguments:
     """Run folders."""
     out: Path = Path("curve.png")
     """Picture to write."""
+    against: Literal["episodes", "steps", "minutes"] = "episodes"
+    """Draw against collected episodes, environment steps or minutes of training."""
 
 
 def run(argv: list[str]) -> int:
@@ -31,5 +33,5 @@ def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "armillary plot")
     from armillary.studies.plots import learning_curve
 
-    show(str(learning_curve(arguments.runs, arguments.out)))
+    show(str(learning_curve(arguments.runs, arguments.out, arguments.against)))
     return 0

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 BAND = (5, 95)
 """Percentiles that the band spans, as in the paper's figures."""
-_SINGLE = {"environment_steps", "collect/return"}
+Against = Literal["episodes", "steps", "minutes"]
+_COLUMNS = {
+    "episodes": ("episode", 1),
+    "steps": ("environment_steps", 1),
+    "minutes": ("seconds", 60),
+}
+"""What a curve can be drawn against: its column in the metrics, and how much of that is one."""
+_SINGLE = {"environment_steps", "seconds", "collect/return"}
 _LARGEST = 1e100
 """No run logs a number as large; not a number is not below it either."""
 
@@ -97,8 +104,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
-def learning_curve(folders: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> Path:
-    """Draws test scores against collected episodes into a PNG.
+def learning_curve(
+    folders: Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
+    against: Against = "episodes",
+) -> Path:
+    """Draws test scores against collected episodes, or what they cost, into a PNG.
 
     Runs that differ only in their seed become one line, the median over seeds and trajectories,
     with a band from the 5th to the 95th percentile. Other configurations get a line each, other
@@ -108,6 +119,8 @@ def learning_curve(folders: Sequence[str | os.PathLike[str]], path: str | os.Pat
     Args:
         folders: run folders.
         path: the picture.
+        against: the axis: collected episodes, environment steps, or minutes since the run began, of
+            several seeds their mean at each episode.
 
     Returns:
         The path.
@@ -139,20 +152,23 @@ def learning_curve(folders: Sequence[str | os.PathLike[str]], path: str | os.Pat
     figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
     axes = figure.subplots(height, columns, squeeze=False).ravel()
     for axis, (task, runs) in zip(axes, sorted(tasks.items()), strict=False):
-        _panel(axis, task, runs)
+        _panel(axis, task, runs, against)
     for axis in axes[len(tasks) :]:
         axis.remove()
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
     return path
 
 
-def _panel(axis: Axes, task: str, runs: list[tuple[Config, list[dict[str, Any]]]]) -> None:
+def _panel(
+    axis: Axes, task: str, runs: list[tuple[Config, list[dict[str, Any]]]], against: Against
+) -> None:
     groups: dict[str, list[tuple[Config, list[dict[str, Any]]]]] = defaultdict(list)
     for config, rows in runs:
         groups[json.dumps(_settings(config), sort_keys=True)].append((config, rows))
     labels = _labels([members[0][0] for members in groups.values()])
     for number, (label, members) in enumerate(zip(labels, groups.values(), strict=True)):
-        _line(axis, label, [rows for _, rows in members], f"C{number}", alone=len(runs) == 1)
+        every = [rows for _, rows in members]
+        _line(axis, label, every, f"C{number}", alone=len(runs) == 1, against=against)
     every_row = [row for _, rows in runs for row in rows]
     chance = [row["random/mean"] for row in every_row if row.get("random/mean") is not None]
     if chance:
@@ -161,7 +177,8 @@ def _panel(axis: Axes, task: str, runs: list[tuple[Config, list[dict[str, Any]]]
             label=f"random agent ({np.mean(chance):.0f})",
         )  # fmt: skip
     axis.set_title(task, fontsize=11)
-    axis.set_xlabel("collected episodes" + _steps(every_row))
+    names = {"steps": "environment steps", "minutes": "minutes"}
+    axis.set_xlabel(names.get(against) or "collected episodes" + _steps(every_row))
     axis.set_ylabel(f"return (median, {BAND[0]} to {BAND[1]} percentile)", fontsize=9)
     dress(axis, lines=len(groups) + 1)
 
@@ -189,12 +206,18 @@ def with_headroom(low: float, high: float, lines: int) -> tuple[float, float]:
 
 
 def _line(
-    axis: Axes, label: str, runs: list[list[dict[str, Any]]], color: str, alone: bool
+    axis: Axes,
+    label: str,
+    runs: list[list[dict[str, Any]]],
+    color: str,
+    alone: bool,
+    against: Against,
 ) -> None:
     tested, training = evaluation_curve(runs), _training(runs)
     if alone or not tested.episodes:
         means = [float(np.mean(scores)) for scores in training.scores]
-        axis.plot(training.episodes, means, "o", color=color, alpha=0.45, markersize=4,
+        places = _places(training, runs, "collect/return", against)
+        axis.plot(places, means, "o", color=color, alpha=0.45, markersize=4,
                   markeredgewidth=0, label=f"{label}, training episodes")  # fmt: skip
     if tested.episodes:
         curves = [evaluation_curve([rows]) for rows in runs]
@@ -202,10 +225,25 @@ def _line(
         many = "s" if counts[-1] > 1 else ""
         trajectories = f"{' or '.join(map(str, counts))} test episode{many}"
         seeds = f"{len(runs)} seeds × " if len(runs) > 1 else ""
-        axis.plot(tested.episodes, tested.percentile(50), color=color, linewidth=2, marker="o",
+        places = _places(tested, runs, "evaluate/mean", against)
+        axis.plot(places, tested.percentile(50), color=color, linewidth=2, marker="o",
                   markersize=4, label=f"{label}, {seeds}{trajectories}")  # fmt: skip
         low, high = (tested.percentile(percent) for percent in BAND)
-        axis.fill_between(tested.episodes, low, high, color=color, alpha=0.18, linewidth=0)
+        axis.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _places(
+    curve: Curve, runs: list[list[dict[str, Any]]], name: str, against: Against
+) -> list[float]:
+    """Returns where the points of a curve of this name lie on the axis, on average over runs."""
+    column, unit = _COLUMNS[against]
+    found: dict[int, list[float]] = defaultdict(list)
+    for rows in runs:
+        latest = {row["episode"]: row.get(column) for row in rows if row.get(name) is not None}
+        for episode, value in latest.items():
+            if value is not None:
+                found[episode].append(value / unit)
+    return [float(np.mean(found.get(episode, np.nan))) for episode in curve.episodes]
 
 
 def evaluation_curve(runs: list[list[dict[str, Any]]], name: str = "evaluate") -> Curve:
