@@ -12,6 +12,7 @@ import armillary
 from armillary.agents.dreamer import Dreamer
 from armillary.cli import evaluate, video
 from armillary.errors import UsageError
+from armillary.spec import pixels
 from armillary.studies.plots import read_metrics
 from armillary.studies.report import write_report
 from armillary.training.loop import train
@@ -88,7 +89,7 @@ def test_a_run_without_a_decoder_shows_what_it_has(run: Path) -> None:
 def test_the_slow_value_network_is_a_copy_now_and_then() -> None:
     """It stays what it was, and is the value network after every fifth update."""
     config = replace(TINY_DREAMER, behavior=replace(TINY_DREAMER.behavior, slow_value_every=5))
-    agent = Dreamer(config, 2)
+    agent = Dreamer(config, pixels(64, 2))
     state = jax.jit(agent.init)(jax.random.key(0))
     learn = jax.jit(agent.learn_behavior)
     start = state.model.dynamics.initial(4)

@@ -16,6 +16,7 @@ from armillary.config import PlanetConfig, preset
 from armillary.envs import side_by_side
 from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
 from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.spec import pixels
 from armillary.studies.plots import read_metrics
 from armillary.training import loop
 from armillary.training.loop import train
@@ -85,7 +86,7 @@ def test_seed_episodes_are_random_and_all_others_the_agents(trained: Path, tmp_p
     """The agent's as it is then: that of a run which ends there; with its exploration noise."""
     store = EpisodeStore(trained / "episodes")
     for index in range(TINY.episodes):
-        at_random = _collected(index, Random(2), None).action
+        at_random = _collected(index, Random(pixels(64, 2)), None).action
         if index < TINY.collection.seed_episodes:
             np.testing.assert_array_equal(store.load(index).action, at_random)
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 import zipfile
@@ -25,8 +24,6 @@ from armillary.spec import IMAGE, MASK
 log = logging.getLogger(__name__)
 
 
-_LARGE = 4096
-"""Bytes of a row of a field from which on it stays on disk: images do, vectors do not."""
 _FIELD = "observation/"
 """Begins the name of a field in a file, but for `image`, which has had its own from the first."""
 
@@ -386,7 +383,7 @@ def _read_entry(path: Path, archive: zipfile.ZipFile) -> _Entry:
         with archive.open(member) as opened:
             shape, dtype = read_header(archive, opened, None)
             offset = data_offset(path, archive, member) + opened.tell()
-        if dtype == np.uint8 and math.prod(shape[1:]) >= _LARGE:
+        if dtype == np.uint8 and len(shape) == 4:
             large[name] = _OnDisk(offset, shape)
             stand_ins[name] = np.broadcast_to(np.uint8(0), shape)
         else:
