@@ -65,9 +65,7 @@ def _model(name: Any = "rssm") -> WorldModel:
         {"image": Colours(model.encoder.embedding_size)},
         {"image": Plain(model.dynamics.feature_size)},
     )
-    return eqx.tree_at(
-        lambda m: (m.encoder.images["image"], m.decoder.images["image"]), model, nets
-    )
+    return eqx.tree_at(lambda m: (m.encoder.images, m.decoder.images), model, nets)
 
 
 @pytest.fixture(scope="module")

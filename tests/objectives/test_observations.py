@@ -80,6 +80,7 @@ def test_images(
     compute = eqx.filter_jit(predicted_image_loss)
     weights = prediction_weights(D, T)
     key = jax.random.key(0)
+    images = {"image": images}
     loss = compute(model, predictions, images, weights, None, key)
     np.testing.assert_allclose(loss, _mean(squares, False), rtol=1e-5)
     found = {
