@@ -47,7 +47,7 @@ REWARD = 230 * 200 + 200 * 200 + 200
 
 def update_flop(config: Config) -> int:
     agent, key = make_agent(config, pixels(64, ACTIONS)), jax.random.key(0)
-    batch = example_batch(config, ACTIONS)
+    batch = example_batch(config, agent.spec)
     return matrix_flop(agent.update, jax.eval_shape(agent.init, key), batch, key)
 
 
@@ -56,7 +56,7 @@ def act_flop(config: Config) -> int:
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
 
     def act(state: Any, image: Any, key: Any) -> Any:
-        return agent.act(state, agent.initial_belief(state, 1), image, key, True)
+        return agent.act(state, agent.initial_belief(state, 1), {"image": image}, key, True)
 
     return matrix_flop(act, jax.eval_shape(agent.init, key), image, key)
 

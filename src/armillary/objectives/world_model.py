@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from armillary.config import ObjectiveConfig
 from armillary.dynamics.base import LatentState
@@ -232,5 +232,5 @@ def _bound(
     )
 
 
-def _swap(x: Float[Array | np.ndarray, "a b *rest"]) -> Float[Array, "b a *rest"]:
+def _swap(x: Shaped[Array | np.ndarray, "a b *rest"]) -> Shaped[Array, "b a *rest"]:
     return jnp.swapaxes(x, 0, 1)
