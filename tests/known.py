@@ -14,13 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from armillary.agents.planet import Planet, PlanetState
-from armillary.config import ObjectiveConfig, PlanetConfig
+from armillary.config import ModelConfig, ObjectiveConfig, PlanetConfig
 from armillary.dynamics.base import Dynamics, LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.distributions import Normal
 from armillary.replay.episodes import Episode
+from armillary.spec import pixels
 from armillary.studies.states import Recording
 from armillary.training.player import Player
+from models import random_model
 from toys import Point
 
 RANGE = 2.0
@@ -56,7 +58,7 @@ def recordings(count: int, steps: int = 100, seed: int = 0) -> list[Recording]:
         table = np.array(states)
         reward = np.exp(-((table[:, 0] / 0.3) ** 2)).astype(np.float32)
         reward[0] = 0
-        episode = Episode(draw(table), actions, reward)
+        episode = Episode({"image": draw(table)}, actions, reward)
         state = {"position/p": table[:, 0], "velocity/v": table[:, 1]}
         found.append(Recording(episode, state))
     return found
@@ -115,7 +117,9 @@ class Known(WorldModel):
     """Reads the state off the image, and draws it."""
 
     def __init__(self, dynamics: Dynamics | None = None) -> None:
-        self.encoder, self.decoder = _Reader(), _Painter()
+        random = random_model(ModelConfig(stochastic=2, deterministic=2, hidden=2, depth=1), 1)
+        self.encoder = eqx.tree_at(lambda e: e.images, random.encoder, {"image": _Reader()})
+        self.decoder = eqx.tree_at(lambda d: d.images, random.decoder, {"image": _Painter()})
         self.dynamics = Exact() if dynamics is None else dynamics
         self.reward_head = None
 
@@ -136,7 +140,7 @@ class _Painter(eqx.Module):
 def player(dynamics: Dynamics | None = None) -> Player:
     """Returns an agent that has such a model."""
     config = PlanetConfig(task="known:told", objective=ObjectiveConfig(bits=BITS))
-    return Player(config, Planet(config, 1), PlanetState(Known(dynamics), None), {})
+    return Player(config, Planet(config, pixels(64, 1)), PlanetState(Known(dynamics), None), {})
 
 
 class Told(Point):

@@ -11,11 +11,13 @@ import numpy as np
 
 from armillary.config import ModelConfig
 from armillary.dynamics.world_model import WorldModel
+from armillary.spec import pixels
 
 
 def random_model(config: ModelConfig, action_size: int, seed: int = 0) -> WorldModel:
     """Returns a model whose biases are not zero and whose images are far from grey."""
-    shapes = eqx.filter_eval_shape(WorldModel, action_size, config, key=jax.random.key(0))
+    spec = pixels(64, action_size)
+    shapes = eqx.filter_eval_shape(WorldModel, spec, config, key=jax.random.key(0))
     return _fill(shapes, seed)
 
 

@@ -13,13 +13,14 @@ import armillary
 SOURCE = Path(armillary.__file__).parent
 
 BOTTOM = ["version", "errors", "waiting"]
-FOUNDATIONS = [*BOTTOM, "advice", "config", "seeding", "files"]
+FOUNDATIONS = [*BOTTOM, "spec", "advice", "config", "seeding", "files"]
 ORDER = [
     *FOUNDATIONS,
     *("nets", "envs", "replay", "dynamics", "objectives", "planners", "agents"),
     *("video", "training", "machine", "studies", "cli"),
 ]
 BELOW = {room: ORDER[:rank] for rank, room in enumerate(ORDER)} | {
+    "spec": BOTTOM,
     "advice": BOTTOM,
     "config": BOTTOM,
     "seeding": BOTTOM,

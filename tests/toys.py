@@ -176,3 +176,50 @@ class Wanders(Point):
     def close(self) -> None:
         """Wants to end the program."""
         raise SystemExit(0)
+
+
+class Lamps(gym.Env):
+    """One of three lamps is on; choosing its number is paid. Seen as a picture and as numbers.
+
+    12 steps; uniform random choices earn 4, the best play 12. The choices are counted from 5 on.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
+    action_space = gym.spaces.Discrete(3, start=5)
+    observation_space = gym.spaces.Dict(
+        {
+            "cameras": gym.spaces.Dict({"front": gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)}),
+            "lamp": gym.spaces.Discrete(3),
+            "time": gym.spaces.Box(0, np.inf, (1,), np.float64),
+        }
+    )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begins an episode."""
+        super().reset(seed=seed)
+        self.time = 0
+        return self._see(), {}
+
+    def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Takes a choice."""
+        assert action in self.action_space
+        reward = float(action - 5 == self.lamp)
+        self.time += 1
+        return self._see(), reward, False, self.time >= 12, {}
+
+    def _see(self) -> dict[str, Any]:
+        self.lamp = int(self.np_random.integers(3))
+        image = np.zeros((16, 16, 3), np.uint8)
+        image[:, 5 * self.lamp : 5 * self.lamp + 5] = 200
+        return {
+            "cameras": {"front": image},
+            "lamp": self.lamp,
+            "time": np.array([self.time / 12.0]),
+        }
+
+
+def lamps() -> gym.Env:
+    """Makes a `Lamps`."""
+    return Lamps()

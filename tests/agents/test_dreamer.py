@@ -12,6 +12,8 @@ import armillary
 from armillary.agents.dreamer import Dreamer
 from armillary.cli import evaluate, video
 from armillary.errors import UsageError
+from armillary.objectives.behavior import Starts
+from armillary.spec import pixels
 from armillary.studies.plots import read_metrics
 from armillary.studies.report import write_report
 from armillary.training.loop import train
@@ -41,7 +43,8 @@ def test_it_updates_as_often_as_algorithm_1_says(run: Path) -> None:
     rows = read_metrics(run)
     assert rows[-1]["updates"] == 3 * 6
     losses = {name for row in rows for name in row if name.startswith("loss/")}
-    assert losses == {"loss/total", "loss/reward", "loss/divergence", "loss/policy", "loss/value"}
+    names = ("total", "reward", "divergence", "discount", "policy", "value")
+    assert losses == {f"loss/{name}" for name in names}  # the toy may terminate, for all we know
     state = armillary.load(run).state
     assert int(state.updates) == 18
 
@@ -88,10 +91,10 @@ def test_a_run_without_a_decoder_shows_what_it_has(run: Path) -> None:
 def test_the_slow_value_network_is_a_copy_now_and_then() -> None:
     """It stays what it was, and is the value network after every fifth update."""
     config = replace(TINY_DREAMER, behavior=replace(TINY_DREAMER.behavior, slow_value_every=5))
-    agent = Dreamer(config, 2)
+    agent = Dreamer(config, pixels(64, 2))
     state = jax.jit(agent.init)(jax.random.key(0))
     learn = jax.jit(agent.learn_behavior)
-    start = state.model.dynamics.initial(4)
+    start = Starts(state.model.dynamics.initial(4))
 
     def same(a, b) -> bool:
         return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))

@@ -19,6 +19,7 @@ from armillary.objectives.world_model import world_model_loss
 from armillary.planners.cem import cem
 from armillary.planners.rollout import latent_returns
 from armillary.replay.sampler import Batch
+from armillary.spec import pixels
 from models import random_state
 from settings import TINY
 
@@ -29,7 +30,8 @@ CONFIG = replace(
     objective=ObjectiveConfig(free_nats=0.0),
     collection=CollectionConfig(seed_episodes=2, action_noise=0.8),
 )
-AGENT = Planet(CONFIG, A)
+SPEC = pixels(64, A)
+AGENT = Planet(CONFIG, SPEC)
 KEYS = jax.random.split(jax.random.key(11), 2)
 
 
@@ -58,7 +60,9 @@ def act() -> Callable[..., Any]:
 def first(state: PlanetState, images: np.ndarray, act: Callable) -> tuple[Any, Any]:
     """The first time step, without and with exploration."""
     belief = AGENT.initial_belief(state, COUNT)
-    return tuple(act(state, belief, images[0], KEYS[0], explore=e) for e in (False, True))
+    return tuple(
+        act(state, belief, {"image": images[0]}, KEYS[0], explore=e) for e in (False, True)
+    )
 
 
 def test_exploration_adds_gaussian_noise_and_clips(first: Any) -> None:
@@ -82,7 +86,7 @@ def _alone(state: PlanetState, belief: Belief, images: Any, key: Any, i: int) ->
     image = preprocess(images, 5, image_key)[i]
     noise = jax.random.normal(belief_key, (COUNT, model.dynamics.stochastic_size))[i]
     before = jax.tree.map(lambda x: x[i], belief.latent)
-    embedding = model.encoder(image.transpose(2, 0, 1)[..., None])[0]
+    embedding = model.encoder.images["image"](image.transpose(2, 0, 1)[..., None])[0]
     latent, _ = model.dynamics.infer(before, belief.action[i], embedding, noise)
     returns = latent_returns(model, latent)
     plan = cem(returns, jax.random.split(plan_key, COUNT)[i], action_size=A, config=CONFIG.planner)
@@ -95,7 +99,7 @@ def test_environments_are_planned_as_each_alone(
     """Also in a second time step, which follows from the action of the first, noise included."""
     alone = jax.jit(_alone, static_argnums=4)
     belief = AGENT.initial_belief(state, COUNT)
-    second = act(state, first[1][0], images[1], KEYS[1], explore=False)
+    second = act(state, first[1][0], {"image": images[1]}, KEYS[1], explore=False)
     steps = ((belief, images[0], KEYS[0], first[0]), (first[1][0], images[1], KEYS[1], second))
     for before, image, key, (after, action, extras) in steps:
         together = (*after.latent[1:], action, extras["predicted_return"])
@@ -105,7 +109,7 @@ def test_environments_are_planned_as_each_alone(
             for ours, theirs in zip(together, expected, strict=True):
                 np.testing.assert_allclose(ours[i], theirs, rtol=1e-4, atol=1e-5)
     without = first[1][0]._replace(action=first[0][1])
-    other = act(state, without, images[1], KEYS[1], explore=False)
+    other = act(state, without, {"image": images[1]}, KEYS[1], explore=False)
     assert np.abs(other[0].latent.deterministic - second[0].latent.deterministic).max() > 1e-3
 
 
@@ -115,7 +119,7 @@ def test_an_environment_sees_nothing_of_the_others(
     image = images[0].copy()
     image[1] = 255 - image[1] // 4
     belief = AGENT.initial_belief(state, COUNT)
-    belief_now, action_now, now = act(state, belief, image, KEYS[0], explore=False)
+    belief_now, action_now, now = act(state, belief, {"image": image}, KEYS[0], explore=False)
     belief_then, action_then, then = first[0]
     pairs = (
         (belief_now.latent.stochastic, belief_then.latent.stochastic),
@@ -133,10 +137,10 @@ def test_random_shooting_executes_the_best_candidate(
 ) -> None:
     """One iteration, one elite: the first action of the best of J random sequences."""
     planner = replace(CONFIG.planner, iterations=1, elites=1)
-    agent = Planet(replace(CONFIG, planner=planner), A)
+    agent = Planet(replace(CONFIG, planner=planner), SPEC)
     belief = agent.initial_belief(state, COUNT)
     act = jax.jit(agent.act, static_argnames="explore")
-    after, action, _ = act(state, belief, images[0], KEYS[0], explore=False)
+    after, action, _ = act(state, belief, {"image": images[0]}, KEYS[0], explore=False)
     plan_key = jax.random.split(KEYS[0], 4)[2]
 
     @jax.jit
@@ -156,19 +160,19 @@ def test_random_collection_acts_at_random_and_tests_by_planning(
     state: PlanetState, images: np.ndarray, first: Any
 ) -> None:
     collection = replace(CONFIG.collection, policy="random")
-    agent = Planet(replace(CONFIG, collection=collection), A)
+    agent = Planet(replace(CONFIG, collection=collection), SPEC)
     belief = agent.initial_belief(state, COUNT)
     act = jax.jit(agent.act, static_argnames="explore")
-    after, action, _ = act(state, belief, images[0], KEYS[0], explore=True)
+    after, action, _ = act(state, belief, {"image": images[0]}, KEYS[0], explore=True)
     np.testing.assert_array_equal(after.action, action)
     same = {"rtol": 1e-4, "atol": 1e-5}
     np.testing.assert_allclose(after.latent.stochastic, first[1][0].latent.stochastic, **same)
-    seen = jnp.asarray(images[0])
+    seen = {"image": jnp.asarray(images[0])}
     many = jax.jit(jax.vmap(lambda key: agent.act(state, belief, seen, key, True)[1]))
     actions = np.asarray(many(jax.random.split(KEYS[1], 300))).reshape(-1, A)
     for values in actions.T:
         assert scipy.stats.kstest(values, scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
-    _, planned, _ = act(state, belief, images[0], KEYS[0], explore=False)
+    _, planned, _ = act(state, belief, {"image": images[0]}, KEYS[0], explore=False)
     np.testing.assert_array_equal(planned, first[0][1])
 
 
@@ -180,25 +184,21 @@ def test_every_model_by_its_name(name: Any, images: np.ndarray) -> None:
         model = replace(
             CONFIG.model, dynamics=name, activation=activation, image_activation=image_activation
         )
-        agent = Planet(replace(CONFIG, model=model), A)
+        agent = Planet(replace(CONFIG, model=model), SPEC)
         state = jax.eval_shape(agent.init, KEYS[0])
         belief = jax.eval_shape(lambda s: agent.initial_belief(s, COUNT), state)
         chunks = Batch(
+            {"image": jax.ShapeDtypeStruct((2, 4, 64, 64, 3), jnp.uint8)},
             *(
                 jax.ShapeDtypeStruct((2, 4, *shape), dtype)
-                for shape, dtype in (
-                    ((64, 64, 3), jnp.uint8),
-                    ((A,), jnp.float32),
-                    ((), jnp.float32),
-                    ((), jnp.bool_),
-                )
-            )
+                for shape, dtype in (((A,), jnp.float32), ((), jnp.float32), ((), jnp.bool_))
+            ),
         )
         update = jax.make_jaxpr(agent.update, return_shape=True)(state, chunks, KEYS[0])
         act = jax.make_jaxpr(agent.act, static_argnums=4, return_shape=True)(
-            state, belief, images[0], KEYS[0], True
+            state, belief, {"image": images[0]}, KEYS[0], True
         )
-        film = (images.reshape(6, 64, 64, 3), jnp.zeros((6, A)), KEYS[0], 3)
+        film = ({"image": images.reshape(6, 64, 64, 3)}, jnp.zeros((6, A)), KEYS[0], 3)
         predict = jax.make_jaxpr(agent.predict, static_argnums=4, return_shape=True)(state, *film)
         shapes = [jax.tree.map(lambda x: x.shape, p[1]) for p in (update, act, predict)]
         assert shapes[0][0] == jax.tree.map(lambda x: x.shape, state)
@@ -220,7 +220,7 @@ def batch() -> Batch:
     generator = np.random.default_rng(1)
     brightness = generator.uniform(0, 200, (2, 4, 1, 1, 1))
     return Batch(
-        jnp.asarray(np.broadcast_to(brightness, (2, 4, 64, 64, 3)), jnp.uint8),
+        {"image": jnp.asarray(np.broadcast_to(brightness, (2, 4, 64, 64, 3)), jnp.uint8)},
         jnp.asarray(generator.uniform(-1, 1, (2, 4, A)), jnp.float32),
         jnp.asarray(generator.uniform(0, 1, (2, 4)), jnp.float32),
         jnp.zeros((2, 4), bool),
@@ -232,7 +232,7 @@ SETTINGS = OptimizerConfig(learning_rate=1e-2, epsilon=1e-4, clip_norm=0.1)
 
 @pytest.fixture(scope="module")
 def update() -> Callable[..., Any]:
-    return jax.jit(Planet(replace(CONFIG, optimizer=SETTINGS), A).update)
+    return jax.jit(Planet(replace(CONFIG, optimizer=SETTINGS), SPEC).update)
 
 
 @pytest.fixture(scope="module")
@@ -308,14 +308,17 @@ def test_updates_fit_a_fixed_batch(state: PlanetState, batch: Batch, update: Cal
 def test_predicts_from_the_context_and_the_actions_only(
     state: PlanetState, images: np.ndarray
 ) -> None:
-    model = eqx.tree_at(lambda m: m.decoder.weight, state.model, 4 * state.model.decoder.weight)
+    def weight(model: Any) -> Any:
+        return model.decoder.images["image"].weight
+
+    model = eqx.tree_at(weight, state.model, 4 * weight(state.model))
     state = state._replace(model=model)
     film = images.reshape(6, 64, 64, 3)
     actions = np.random.default_rng(2).uniform(-3, 3, (6, A)).astype(np.float32)
     compiled = jax.jit(AGENT.predict, static_argnames="context")
 
     def predict(film: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        return np.asarray(compiled(state, film, actions, KEYS[0], context=3), int)
+        return np.asarray(compiled(state, {"image": film}, actions, KEYS[0], context=3), int)
 
     def changed(film: np.ndarray, actions: np.ndarray) -> list[bool]:
         return [bool(x) for x in (predict(film, actions) != plain).any((1, 2, 3))]

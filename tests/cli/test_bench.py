@@ -17,6 +17,7 @@ from armillary.machine import bench
 from armillary.machine.agent import example_batch
 from armillary.machine.flop import matrix_flop
 from armillary.machine.timing import Timing, timed
+from armillary.spec import pixels
 
 
 @pytest.fixture(scope="module", params=["planet", "dreamer"])
@@ -27,7 +28,7 @@ def quick(request):
 
 
 def update_flop(config, actions=2):
-    agent, key = make_agent(config, actions), jax.random.key(0)
+    agent, key = make_agent(config, pixels(64, actions)), jax.random.key(0)
     state = jax.eval_shape(agent.init, key)
     return matrix_flop(agent.update, state, example_batch(config, actions), key)
 

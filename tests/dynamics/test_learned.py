@@ -11,6 +11,7 @@ from armillary.dynamics.learned import LearnedModel
 from armillary.dynamics.world_model import DYNAMICS
 from armillary.errors import UsageError
 from armillary.nets.image import batch_first, batch_last, postprocess, preprocess
+from armillary.spec import pixels
 from models import random_model
 from settings import TINY
 
@@ -23,7 +24,7 @@ ACTIONS = RANDOM.uniform(-1, 1, (T, A)).astype(np.float32)
 @pytest.fixture(scope="module", params=list(DYNAMICS))
 def learned(request: pytest.FixtureRequest) -> LearnedModel:
     config = replace(TINY.model, dynamics=request.param, depth=1)
-    return LearnedModel(random_model(config, A), A, BITS)
+    return LearnedModel(random_model(config, A), pixels(64, A), BITS)
 
 
 def same(ours, theirs) -> None:
@@ -34,7 +35,7 @@ def same(ours, theirs) -> None:
 def test_a_model_is_looked_into_from_one_state_to_the_next(learned: LearnedModel) -> None:
     """The oracle goes through the model's own pieces, one time step after the other."""
     model, dynamics = learned.model, learned.model.dynamics
-    embeddings = model.encoder(batch_last(preprocess(jnp.asarray(IMAGES), BITS)))
+    embeddings = model.encoder.images["image"](batch_last(preprocess(jnp.asarray(IMAGES), BITS)))
     state, filtered = dynamics.initial(), []
     for embedding, action in zip(embeddings, ACTIONS, strict=True):
         state, _ = dynamics.infer(state, jnp.asarray(action), embedding, None)
@@ -52,7 +53,7 @@ def test_a_model_is_looked_into_from_one_state_to_the_next(learned: LearnedModel
         state = stepped
     frames = learned.decode(ahead)
     assert (frames.shape, frames.dtype) == ((T, 64, 64, 3), np.uint8)
-    expected = postprocess(batch_first(model.decoder(features))).astype(int)
+    expected = postprocess(batch_first(model.decoder.images["image"](features))).astype(int)
     assert np.abs(frames - expected).max() <= 1
     same(learned.reward(ahead), model.reward(ahead))
     assert learned.reward(state).shape == ()

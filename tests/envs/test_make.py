@@ -87,7 +87,6 @@ def test_a_module_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.Monk
         ("fake_envs:discrete", r"is not callable"),
         ("fake_envs:not_an_environment", r"is the class builtins.dict, expected one that derives"),
         (3, r"of type int, expected a name"),
-        ("CartPole-v1", r"CartPole-v1 has Discrete actions"),
         ("lqr-lqr_2_1", r"must have finite bounds"),
     ],
 )

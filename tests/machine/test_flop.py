@@ -17,6 +17,7 @@ from armillary.machine.agent import example_batch
 from armillary.machine.flop import matrix_flop
 from armillary.nets import conv
 from armillary.nets.pieces import in_pieces
+from armillary.spec import pixels
 
 ACTIONS = 6
 IMAGES = 8
@@ -45,17 +46,17 @@ REWARD = 230 * 200 + 200 * 200 + 200
 
 
 def update_flop(config: Config) -> int:
-    agent, key = make_agent(config, ACTIONS), jax.random.key(0)
-    batch = example_batch(config, ACTIONS)
+    agent, key = make_agent(config, pixels(64, ACTIONS)), jax.random.key(0)
+    batch = example_batch(config, agent.spec)
     return matrix_flop(agent.update, jax.eval_shape(agent.init, key), batch, key)
 
 
 def act_flop(config: Config) -> int:
-    agent, key = make_agent(config, ACTIONS), jax.random.key(0)
+    agent, key = make_agent(config, pixels(64, ACTIONS)), jax.random.key(0)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
 
     def act(state: Any, image: Any, key: Any) -> Any:
-        return agent.act(state, agent.initial_belief(state, 1), image, key, True)
+        return agent.act(state, agent.initial_belief(state, 1), {"image": image}, key, True)
 
     return matrix_flop(act, jax.eval_shape(agent.init, key), image, key)
 
@@ -71,13 +72,13 @@ def squares(x: Any) -> Any:
 def test_image_networks_and_their_gradients_agree_with_xla(monkeypatch: Any) -> None:
     # Computed with XLA's own convolutions, whose operations it counts exactly.
     monkeypatch.setattr(conv, "_method", lambda method: "lax")
-    model = WorldModel(ACTIONS, SMALLER, key=jax.random.key(0))
+    model = WorldModel(pixels(64, ACTIONS), SMALLER, key=jax.random.key(0))
     images, features = jnp.zeros((3, 64, 64, IMAGES)), jnp.zeros((IMAGES, 230))
     of_encoder = jax.value_and_grad(lambda e, x: squares(e(x)))
     of_decoder = jax.value_and_grad(lambda d, x: squares(d(x)), argnums=(0, 1))
     for of, arguments in (
-        (of_encoder, (model.encoder, images)),
-        (of_decoder, (model.decoder, features)),
+        (of_encoder, (model.encoder.images["image"], images)),
+        (of_decoder, (model.decoder.images["image"], features)),
     ):
         assert xla_flop(of, *arguments) == pytest.approx(matrix_flop(of, *arguments), rel=0.02)
 
@@ -110,7 +111,9 @@ def test_a_convolution_agrees_with_xla(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("dynamics", ["rssm", "ssm", "rnn", "drnn"])
 def test_a_time_step_agrees_with_xla(dynamics: Any) -> None:
-    model = WorldModel(ACTIONS, ModelConfig(dynamics=dynamics, depth=2), key=jax.random.key(0))
+    model = WorldModel(
+        pixels(64, ACTIONS), ModelConfig(dynamics=dynamics, depth=2), key=jax.random.key(0)
+    )
 
     def predict(model: Any, action: Any, noise: Any) -> Any:
         return model.dynamics.predict(model.dynamics.initial(IMAGES), action, noise)

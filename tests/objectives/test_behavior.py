@@ -19,7 +19,8 @@ from armillary.dynamics.base import LatentState
 from armillary.nets.dense import Stack
 from armillary.nets.distributions import Normal
 from armillary.nets.policy import Policy
-from armillary.objectives.behavior import Imagined, behavior_loss, imagine, value_loss
+from armillary.objectives.behavior import Imagined, Starts, behavior_loss, imagine, value_loss
+from armillary.spec import Continuous, pixels
 
 A, B, Q, R, GAMMA = 1.1, 0.5, 1.0, 0.3, 0.95
 """x' = A x + B u, which alone runs away; the reward is -(Q x^2 + R u^2)."""
@@ -68,12 +69,12 @@ SYSTEM = System(Linear(jnp.array(A)))
 
 
 def _networks(config: BehaviorConfig) -> tuple[Policy, Stack]:
-    policy = Policy(2, 1, config, key=jax.random.key(0))
+    policy = Policy(2, Continuous(1), config, key=jax.random.key(0))
     return policy, Stack([2, 16, 1], "elu", key=jax.random.key(1))
 
 
 LOSS = eqx.filter_jit(behavior_loss)
-START = _starts(jnp.linspace(-0.5, 0.6, 4))
+START = Starts(_starts(jnp.linspace(-0.5, 0.6, 4)))
 
 
 @pytest.mark.parametrize("estimate", ["lambda", "fixed", "rewards"])
@@ -100,7 +101,7 @@ def test_the_loss_is_minus_the_mean_estimate_of_states_with_an_action() -> None:
     loss, imagined = LOSS(policy, SYSTEM, value, START, jax.random.key(2), CONFIG)
     assert imagined.features.shape == (9, 4, 2)
     np.testing.assert_allclose(loss, -np.mean(imagined.estimates[:-1]), rtol=1e-6)
-    np.testing.assert_array_equal(imagined.features[0], START.deterministic)
+    np.testing.assert_array_equal(imagined.features[0], START.latent.deterministic)
     bootstrap = value(imagined.features[-1])[..., 0]
     np.testing.assert_allclose(imagined.estimates[-1], bootstrap, rtol=1e-6)
 
@@ -186,7 +187,7 @@ def _state(agent: Dreamer) -> DreamerState:
 def test_many_starts_are_learned_from_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU; the mean over the pieces is the mean over the starts."""
     monkeypatch.setattr(dreamer, "CPU_STARTS", 2)
-    agent, key = Dreamer(DreamerConfig(behavior=CONFIG), 1), jax.random.key(2)
+    agent, key = Dreamer(DreamerConfig(behavior=CONFIG), pixels(64, 1)), jax.random.key(2)
     state = _state(agent)
     _, metrics = eqx.filter_jit(agent.learn_behavior)(state, START, key)
     halves = [jax.tree.map(lambda x, i=i: x[2 * i : 2 * i + 2], START) for i in range(2)]
@@ -205,7 +206,7 @@ def _learn(agent: Dreamer, updates: int = 1500) -> Policy:
     def learn(moving: Any) -> Any:
         def step(moving: Any, key: Any) -> Any:
             x_key, key = jax.random.split(key)
-            start = _starts(jax.random.uniform(x_key, (64,), minval=-1.0, maxval=1.0))
+            start = Starts(_starts(jax.random.uniform(x_key, (64,), minval=-1.0, maxval=1.0)))
             state, metrics = agent.learn_behavior(eqx.combine(moving, fixed), start, key)
             return eqx.filter(state, eqx.is_array), metrics["loss/policy"]
 
@@ -231,7 +232,7 @@ def test_the_actor_reaches_the_optimal_cost(slow_value_every: int | None) -> Non
     gain = GAMMA * A * B * p / (R + GAMMA * B**2 * p)
     best = _cost(lambda x: np.clip(-gain * x, -1, 1))
     config = DreamerConfig(behavior=replace(CONFIG, slow_value_every=slow_value_every))
-    policy = _learn(Dreamer(config, 1))
+    policy = _learn(Dreamer(config, pixels(64, 1)))
 
     def learned(x: Any) -> Any:
         return policy(_starts(jnp.asarray(x)).deterministic).mode()[..., 0]

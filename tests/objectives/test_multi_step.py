@@ -61,15 +61,18 @@ class Plain(Decoder):
 
 def _model(name: Any = "rssm") -> WorldModel:
     model = random_model(replace(MODEL, dynamics=name), 2)
-    nets = (Colours(model.encoder.embedding_size), Plain(model.dynamics.feature_size))
-    return eqx.tree_at(lambda m: (m.encoder, m.decoder), model, nets)
+    nets = (
+        {"image": Colours(model.encoder.embedding_size)},
+        {"image": Plain(model.dynamics.feature_size)},
+    )
+    return eqx.tree_at(lambda m: (m.encoder.images, m.decoder.images), model, nets)
 
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
     generator = np.random.default_rng(1)
     return Batch(
-        jnp.asarray(generator.integers(0, 256, (B, L, 64, 64, 3)), jnp.uint8),
+        {"image": jnp.asarray(generator.integers(0, 256, (B, L, 64, 64, 3)), jnp.uint8)},
         jnp.asarray(generator.normal(0, 1, (B, L, 2)), jnp.float32),
         jnp.asarray(generator.normal(0, 1, (B, L)), jnp.float32),
         jnp.zeros((B, L), bool),
@@ -86,8 +89,10 @@ def _loss(model: WorldModel, batch: Batch, config: ObjectiveConfig) -> Any:
 def _terms(model: WorldModel, batch: Batch) -> dict[str, Array]:
     """The terms of Eq. 7 and of Figure 3b, by loops over t and d (of the multi-step priors)."""
     image_key, state_key, _ = jax.random.split(KEY, 3)
-    images = preprocess(batch.image, 5, image_key)
-    embeddings = model.encoder(images.reshape(B * L, 64, 64, 3).transpose(3, 1, 2, 0))
+    images = preprocess(batch.observation["image"], 5, image_key)
+    embeddings = model.encoder.images["image"](
+        images.reshape(B * L, 64, 64, 3).transpose(3, 1, 2, 0)
+    )
     actions, rewards = batch.action.swapaxes(0, 1), batch.reward.T
     embeddings = embeddings.reshape(B, L, -1).swapaxes(0, 1)
     posteriors, _ = model.dynamics.observe(embeddings, actions, state_key)
@@ -97,7 +102,11 @@ def _terms(model: WorldModel, batch: Batch) -> dict[str, Array]:
     # Row 0 is the posteriors, row d the predictions over d steps.
     states = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), posteriors, priors)
     features = model.dynamics.features(states).reshape((L + 1) * L * B, -1)
-    decoded = model.decoder(features).transpose(3, 1, 2, 0).reshape(L + 1, L, B, 64, 64, 3)
+    decoded = (
+        model.decoder.images["image"](features)
+        .transpose(3, 1, 2, 0)
+        .reshape(L + 1, L, B, 64, 64, 3)
+    )
     image = 0.5 * ((decoded - images.swapaxes(0, 1)) ** 2).sum((3, 4, 5))
     reward = 0.5 * (model.reward_head(features).reshape(L + 1, L, B) - rewards) ** 2
     (m, s), (n, r) = posteriors.distribution, states.distribution

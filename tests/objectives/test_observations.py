@@ -49,7 +49,9 @@ def images() -> Array:
 def squares(model: WorldModel, predictions: LatentState, images: Array) -> np.ndarray:
     """Half the squared error of each predicted image, (D, T), the mean over the batch."""
     features = model.dynamics.features(predictions).reshape(D * T * B, -1)
-    means = np.asarray(eqx.filter_jit(model.decoder)(features), np.float64).transpose(3, 1, 2, 0)
+    means = np.asarray(
+        eqx.filter_jit(model.decoder.images["image"])(features), np.float64
+    ).transpose(3, 1, 2, 0)
     errors = means.reshape(D, T, B, 64, 64, 3) - np.asarray(images).swapaxes(0, 1)
     return 0.5 * np.sum(errors**2, axis=(3, 4, 5)).mean(2)
 
@@ -78,6 +80,7 @@ def test_images(
     compute = eqx.filter_jit(predicted_image_loss)
     weights = prediction_weights(D, T)
     key = jax.random.key(0)
+    images = {"image": images}
     loss = compute(model, predictions, images, weights, None, key)
     np.testing.assert_allclose(loss, _mean(squares, False), rtol=1e-5)
     found = {

@@ -35,7 +35,7 @@ def batch() -> Batch:
     generator = np.random.default_rng(5)
     brightness = generator.uniform(0, 256, (B, L, 1, 1, 1))
     return Batch(
-        jnp.asarray(brightness * generator.uniform(0, 1, (B, L, 64, 64, 3)), jnp.uint8),
+        {"image": jnp.asarray(brightness * generator.uniform(0, 1, (B, L, 64, 64, 3)), jnp.uint8)},
         jnp.asarray(generator.normal(0, 3, (B, L, A)), jnp.float32),
         jnp.asarray(generator.normal(0, 2, (B, L)), jnp.float32),
         jnp.zeros((B, L), bool),
@@ -45,9 +45,13 @@ def batch() -> Batch:
 def _transcription(model: WorldModel, batch: Batch, key: Array) -> dict[str, Array]:
     """The terms of Eq. 3 for each sequence and time step, (B, L), by a loop over time."""
     image_key, sample_key, _ = jax.random.split(key, 3)
-    dequantisation = preprocess(jnp.zeros_like(batch.image), CONFIG.bits, image_key) + 0.5
-    images = jnp.floor(batch.image / 32.0) / 8.0 + dequantisation - 0.5  # 3 bits
-    embeddings = model.encoder(images.reshape(B * L, 64, 64, 3).transpose(3, 1, 2, 0))
+    dequantisation = (
+        preprocess(jnp.zeros_like(batch.observation["image"]), CONFIG.bits, image_key) + 0.5
+    )
+    images = jnp.floor(batch.observation["image"] / 32.0) / 8.0 + dequantisation - 0.5  # 3 bits
+    embeddings = model.encoder.images["image"](
+        images.reshape(B * L, 64, 64, 3).transpose(3, 1, 2, 0)
+    )
     embeddings = embeddings.reshape(B, L, -1)
     noise = jax.random.normal(sample_key, (L, B, S))
 
@@ -61,7 +65,7 @@ def _transcription(model: WorldModel, batch: Batch, key: Array) -> dict[str, Arr
     features = jnp.stack(
         [jnp.concatenate([state.stochastic, state.deterministic], -1) for state in states], 1
     )
-    means = model.decoder(features.reshape(B * L, -1)).transpose(3, 1, 2, 0)
+    means = model.decoder.images["image"](features.reshape(B * L, -1)).transpose(3, 1, 2, 0)
     squares = ((means.reshape(images.shape) - images) ** 2).sum((2, 3, 4))
     rewards = model.reward_head(features)[..., 0]
     return {

@@ -18,6 +18,7 @@ from armillary.nets.distributions import Normal
 from armillary.objectives.representations import info_nce
 from armillary.objectives.world_model import world_model_loss
 from armillary.replay.sampler import Batch
+from armillary.spec import pixels
 
 SMALL = ModelConfig(stochastic=3, deterministic=8, hidden=8, depth=1, discount_head=True)
 
@@ -58,7 +59,7 @@ def test_a_constant_encoder_is_told() -> None:
 def batch() -> Batch:
     generator = np.random.default_rng(3)
     return Batch(
-        jnp.asarray(generator.integers(0, 256, (2, 4, 64, 64, 3)), jnp.uint8),
+        {"image": jnp.asarray(generator.integers(0, 256, (2, 4, 64, 64, 3)), jnp.uint8)},
         jnp.asarray(generator.uniform(-1, 1, (2, 4, 2)), jnp.float32),
         jnp.asarray(generator.uniform(0, 1, (2, 4)), jnp.float32),
         jnp.zeros((2, 4), bool).at[1, 3].set(True),
@@ -73,7 +74,7 @@ def test_each_representation_trains_its_own(
     batch: Batch, representation: Any, term: str | None
 ) -> None:
     """The heads there are, the terms of the loss, and where gradients reach."""
-    model = WorldModel(2, SMALL, representation, key=jax.random.key(0))
+    model = WorldModel(pixels(64, 2), SMALL, representation, key=jax.random.key(0))
     config = ObjectiveConfig(representation=representation, free_nats=0.0)
 
     @eqx.filter_jit
@@ -108,7 +109,7 @@ def test_each_representation_trains_its_own(
 
 def test_the_discount_is_learned_from_terminations(batch: Batch) -> None:
     """Its loss is the cross-entropy of going on: 1 but for the step that ended the episode."""
-    model = WorldModel(2, SMALL, "reward", key=jax.random.key(0))
+    model = WorldModel(pixels(64, 2), SMALL, "reward", key=jax.random.key(0))
     biased = eqx.tree_at(
         lambda m: m.discount_head.layers[-1].linear,
         model,

@@ -18,7 +18,7 @@ from armillary.replay import Episode, EpisodeStore
 def make(seed: int, rows: int = 6, size: int = 4, dims: int = 2, terminal: bool = False) -> Episode:
     rng = np.random.default_rng(seed)
     return Episode(
-        rng.integers(256, size=(rows, size, size, 3), dtype=np.uint8),
+        {"image": rng.integers(256, size=(rows, size, size, 3), dtype=np.uint8)},
         rng.normal(size=(rows, dims)).astype(np.float32),
         rng.normal(size=rows).astype(np.float32),
         terminal,
@@ -62,14 +62,16 @@ def test_a_part_is_read_from_its_place(store):
     for start in range(9):
         for length in range(1, 10 - start):
             out = np.empty((length, 4, 4, 3), np.uint8)
-            store.read_images(3, start, out)
+            store.read(3, "image", start, out)
             np.testing.assert_array_equal(out, images[start : start + length])
 
 
 def test_arrays_of_any_memory_order(tmp_path):
     episode = make(0)
     turned = Episode(
-        np.asfortranarray(episode.image), np.asfortranarray(episode.action), episode.reward
+        {"image": np.asfortranarray(episode.image)},
+        np.asfortranarray(episode.action),
+        episode.reward,
     )
     store = EpisodeStore(tmp_path)
     store.write(0, turned)
@@ -282,7 +284,7 @@ def test_a_file_that_vanishes_is_named(store, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("image", np.zeros((6, 4, 4, 3), np.float32)),
+        ("image", np.zeros((6, 4, 4, 3))),
         ("image", np.zeros((6, 4, 4, 1), np.uint8)),
         ("image", np.zeros((6, 4, 4), np.uint8)),
         ("action", np.zeros((6, 2))),
@@ -295,7 +297,8 @@ def test_a_file_that_vanishes_is_named(store, tmp_path):
 )
 def test_wrong_arrays_are_refused(field, value):
     arrays = {name: getattr(make(0), name) for name in ("image", "action", "reward")}
+    arrays |= {field: value}
     with pytest.raises(UsageError, match=field):
-        Episode(**arrays | {field: value})
+        Episode({"image": arrays.pop("image")}, **arrays)
     with pytest.raises(UsageError, match="at least one step"):
         make(0, rows=1)

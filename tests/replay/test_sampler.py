@@ -1,18 +1,18 @@
 """Chunks are uniform over all chunks of all episodes, and hold what the episodes hold."""
 
 import gc
-import logging
 import threading
 from collections import Counter
 from itertools import count
 
+import jax
 import numpy as np
 import psutil
 import pytest
 from scipy.stats import chisquare
 
 from armillary.errors import RunError, UsageError
-from armillary.replay import ChunkSampler, Episode, EpisodeStore, prefetch
+from armillary.replay import Episode, EpisodeStore, WindowSampler, prefetch
 
 
 def telling(index: int, rows: int, size: int = 2) -> Episode:
@@ -23,7 +23,7 @@ def telling(index: int, rows: int, size: int = 2) -> Episode:
     image[..., 1] = (row % 256)[:, None, None]
     image[..., 2] = (row // 256)[:, None, None]
     action = np.stack([np.full(rows, index), row], axis=1).astype(np.float32)
-    return Episode(image, action, (1000 * index + row).astype(np.float32))
+    return Episode({"image": image}, action, (1000 * index + row).astype(np.float32))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def chunks_by_hand(lengths: dict[int, int], length: int) -> list[tuple[int, int]
         (index, start)
         for index, rows in lengths.items()
         for start in range(rows)
-        if start + length <= rows
+        if start == 0 or start + length <= rows  # a short episode is one
     ]
 
 
@@ -47,7 +47,7 @@ def chunks_by_hand(lengths: dict[int, int], length: int) -> list[tuple[int, int]
 def test_uniform_over_all_chunks(store, length):
     expected = chunks_by_hand(store.lengths, length)
     draws = 400 * len(expected)
-    drawn = ChunkSampler(store, draws, length).draw(np.random.default_rng(3))
+    drawn = WindowSampler(store, draws, length).draw(np.random.default_rng(3))
     counts = Counter(map(tuple, drawn.tolist()))
     assert set(counts) == set(expected)
     assert chisquare([counts[chunk] for chunk in expected]).pvalue > 1e-3
@@ -56,7 +56,7 @@ def test_uniform_over_all_chunks(store, length):
 def test_each_task_has_an_equal_share(store):
     """Episodes of two tasks in turn: even and odd; of each, every chunk is equally likely."""
     expected = chunks_by_hand(store.lengths, 4)
-    drawn = ChunkSampler(store, 8000, 4, tasks=2).draw(np.random.default_rng(3))
+    drawn = WindowSampler(store, 8000, 4, tasks=2).draw(np.random.default_rng(3))
     counts = Counter(map(tuple, drawn.tolist()))
     assert set(counts) == set(expected)
     sizes = Counter(index % 2 for index, _ in expected)
@@ -65,11 +65,11 @@ def test_each_task_has_an_equal_share(store):
     assert chisquare([counts[chunk] for chunk in expected], hoped).pvalue > 1e-3
 
 
-def test_a_task_without_a_chunk_is_left_out(tmp_path):
+def test_a_task_without_an_episode_is_left_out(tmp_path):
     store = EpisodeStore(tmp_path)
-    for index, rows in enumerate((9, 2, 5, 3)):
+    for index, rows in ((0, 9), (2, 5)):
         store.write(index, telling(index, rows))
-    drawn = ChunkSampler(store, 100, 4, tasks=2).draw(np.random.default_rng(0))
+    drawn = WindowSampler(store, 100, 4, tasks=2).draw(np.random.default_rng(0))
     assert set(drawn[:, 0].tolist()) == {0, 2}
 
 
@@ -82,18 +82,21 @@ def test_every_number_is_one_chunk(store):
             return np.arange(high)
 
     expected = chunks_by_hand(store.lengths, 4)
-    drawn = ChunkSampler(store, len(expected), 4).draw(Counting())
+    drawn = WindowSampler(store, len(expected), 4).draw(Counting())
     assert [tuple(chunk) for chunk in drawn.tolist()] == expected
 
 
 def test_a_chunk_holds_consecutive_rows_of_one_episode(store):
-    batch = ChunkSampler(store, 200, 4).sample(np.random.default_rng(0))
-    assert batch.image.shape == (200, 4, 2, 2, 3)
-    assert batch.image.dtype == np.uint8
-    assert batch.action.shape == (200, 4, 2)
-    assert batch.reward.shape == (200, 4)
+    batch = WindowSampler(store, 200, 3).sample(np.random.default_rng(0))
+    assert batch.observation["image"].shape == (200, 3, 2, 2, 3)
+    assert batch.observation["image"].dtype == np.uint8
+    assert batch.action.shape == (200, 3, 2)
+    assert batch.reward.shape == (200, 3)
     assert batch.action.dtype == batch.reward.dtype == np.float32
-    episode, row = batch.image[..., 0], batch.image[..., 1].astype(int)
+    episode, row = (
+        batch.observation["image"][..., 0],
+        batch.observation["image"][..., 1].astype(int),
+    )
     assert (episode == episode[:, :1, :1, :1]).all()
     assert (np.diff(row, axis=1) == 1).all()
     np.testing.assert_array_equal(batch.action[..., 0], episode[:, :, 0, 0])
@@ -102,46 +105,75 @@ def test_a_chunk_holds_consecutive_rows_of_one_episode(store):
 
 
 def test_the_same_generator_gives_the_same_batch_in_a_store_opened_again(store, tmp_path):
-    first = ChunkSampler(store, 20, 3).sample(np.random.default_rng(5))
-    again = ChunkSampler(EpisodeStore(tmp_path), 20, 3).sample(np.random.default_rng(5))
-    other = ChunkSampler(store, 20, 3).sample(np.random.default_rng(6))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    first = WindowSampler(store, 20, 3).sample(np.random.default_rng(5))
+    again = WindowSampler(EpisodeStore(tmp_path), 20, 3).sample(np.random.default_rng(5))
+    other = WindowSampler(store, 20, 3).sample(np.random.default_rng(6))
+    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
     assert not np.array_equal(first.reward, other.reward)
 
 
 def test_batches_depend_only_on_the_episodes_below_the_count(store):
-    sampler = ChunkSampler(store, 20, 3)
+    sampler = WindowSampler(store, 20, 3)
     before = sampler.sample(np.random.default_rng(5))
     store.write(5, telling(5, 30))
     assert not np.array_equal(before.reward, sampler.sample(np.random.default_rng(5)).reward)
     sampler.episodes = 5
     after = sampler.sample(np.random.default_rng(5))
-    np.testing.assert_array_equal(before.image, after.image)
+    np.testing.assert_array_equal(before.observation["image"], after.observation["image"])
 
 
-def test_short_episodes_are_named_once(store, caplog):
-    sampler = ChunkSampler(store, 8, 5)
-    with caplog.at_level(logging.WARNING):
-        for seed in range(3):
-            sampler.sample(np.random.default_rng(seed))
-    assert [r.getMessage() for r in caplog.records] == [
-        "2 of 5 episodes are shorter than a chunk of 5 rows and are not trained on"
-    ]
+def test_short_episodes_are_filled_up(store):
+    """Each is one window; rows that fill it are zeros, and said not to be valid."""
+    short = {index: rows for index, rows in store.lengths.items() if rows < 5}
+    assert short
+    sampler = WindowSampler(store, 400, 5)
+    windows = sampler.draw(np.random.default_rng(0))
+    batch = sampler.sample(np.random.default_rng(0))
+    counts = {index: max(1, rows - 4) for index, rows in store.lengths.items()}
+    share = np.isin(windows[:, 0], list(short)).mean()
+    np.testing.assert_allclose(share, len(short) / sum(counts.values()), atol=0.08)
+    for i, (index, start) in enumerate(windows.tolist()):
+        rows = min(5, store.lengths[index] - start)
+        assert batch.valid[i].tolist() == [t < rows for t in range(5)]
+        whole = store.load(index)
+        np.testing.assert_array_equal(batch.reward[i, :rows], whole.reward[start : start + rows])
+        image = batch.observation["image"][i]
+        np.testing.assert_array_equal(image[:rows], whole.image[start : start + rows])
+        assert not batch.reward[i, rows:].any()
+        assert not batch.action[i, rows:].any()
+        assert not image[rows:].any()
+        last = batch.terminal[i].nonzero()[0].tolist()
+        assert last == ([rows - 1] if whole.terminal and start + rows == len(whole.reward) else [])
+    assert WindowSampler(store, 8, 2).sample(np.random.default_rng(0)).valid is None
 
 
-def test_no_episode_is_long_enough(store, tmp_path):
-    with pytest.raises(UsageError, match=r"has 10 rows.* --training.chunk-length 9 or less"):
-        ChunkSampler(store, 8, 10).sample(np.random.default_rng(0))
+def test_a_mask_that_old_files_leave_out(tmp_path):
+    """It holds for the entries of an action that the episode has ever used."""
+    old = EpisodeStore(tmp_path)
+    images = {"image": np.zeros((4, 2, 2, 3), np.uint8)}
+    action = np.float32([[0, 0], [0.5, 0], [0, 0], [-1, 0]])
+    old.write(0, Episode(images, action, np.zeros(4, np.float32)))
+    masks = {"mask": np.ones((4, 2), bool)}
+    old.write(1, Episode(images | masks, action, np.zeros(4, np.float32)))
+    sampler = WindowSampler(EpisodeStore(tmp_path), 8, 3, tasks=2, masked=True)
+    masks = sampler.read(np.array([[0, 0], [1, 1]])).observation["mask"]
+    assert masks.dtype == bool
+    assert masks[0].tolist() == [[True, False]] * 3
+    assert masks[1].all()
+
+
+def test_there_must_be_episodes(store, tmp_path):
     with pytest.raises(UsageError, match=r"no episodes in .*empty"):
-        ChunkSampler(EpisodeStore(tmp_path / "empty"), 8, 1).sample(np.random.default_rng(0))
-    for batch_size, chunk_length in ((0, 3), (3, -1)):
+        WindowSampler(EpisodeStore(tmp_path / "empty"), 8, 1).sample(np.random.default_rng(0))
+    for batch_size, length in ((0, 3), (3, -1)):
         with pytest.raises(UsageError, match="at least 1"):
-            ChunkSampler(store, batch_size, chunk_length)
+            WindowSampler(store, batch_size, length)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_prefetch_keeps_the_order(store, depth):
-    sampler = ChunkSampler(store, 6, 3)
+    sampler = WindowSampler(store, 6, 3)
     generators = [np.random.default_rng(seed) for seed in range(12)]
     with prefetch(sampler, generators, depth) as batches:
         ahead = [batch.reward for batch in batches]
@@ -150,7 +182,7 @@ def test_prefetch_keeps_the_order(store, depth):
 
 
 def test_prefetch_works_ahead(store):
-    sampler, reading = ChunkSampler(store, 6, 3), threading.Event()
+    sampler, reading = WindowSampler(store, 6, 3), threading.Event()
     read = sampler.read
     sampler.read = lambda chunks: (reading.set(), read(chunks))[1]
     with prefetch(sampler, [np.random.default_rng(0)]):
@@ -159,17 +191,17 @@ def test_prefetch_works_ahead(store):
 
 def test_prefetch_stops_when_the_caller_does(store):
     threads = threading.active_count()
-    with prefetch(ChunkSampler(store, 6, 3), map(np.random.default_rng, count())) as batches:
+    with prefetch(WindowSampler(store, 6, 3), map(np.random.default_rng, count())) as batches:
         next(batches)
     assert threading.active_count() == threads
-    context = prefetch(ChunkSampler(store, 6, 3), map(np.random.default_rng, count()))
+    context = prefetch(WindowSampler(store, 6, 3), map(np.random.default_rng, count()))
     with pytest.raises(KeyError), context as batches:
         raise KeyError(next(batches))
     assert threading.active_count() == threads
 
 
 def test_prefetch_hands_errors_on(store, tmp_path):
-    with prefetch(ChunkSampler(store, 2, 9), map(np.random.default_rng, count()), 1) as batches:
+    with prefetch(WindowSampler(store, 2, 9), map(np.random.default_rng, count()), 1) as batches:
         next(batches)
         (tmp_path / "episode-000000.npz").unlink()
         with pytest.raises(RunError, match=r"episode-000000\.npz"):
@@ -182,14 +214,14 @@ def test_memory_does_not_grow_with_the_frames_on_disk(tmp_path):
     image = rng.integers(256, size=(251, 64, 64, 3), dtype=np.uint8)
     action, reward = np.zeros((251, 6), np.float32), np.zeros(251, np.float32)
     store = EpisodeStore(tmp_path)
-    sampler = ChunkSampler(store, 4, 50)
+    sampler = WindowSampler(store, 4, 50)
     for index in range(2):
-        store.write(index, Episode(image, action, reward))
+        store.write(index, Episode({"image": image}, action, reward))
         sampler.sample(rng)
     gc.collect()
     before = psutil.Process().memory_info().rss
     for index in range(2, 18):
-        store.write(index, Episode(image, action, reward))
+        store.write(index, Episode({"image": image}, action, reward))
     for _ in range(100):
         sampler.sample(rng)
     store = EpisodeStore(tmp_path)
@@ -198,7 +230,7 @@ def test_memory_does_not_grow_with_the_frames_on_disk(tmp_path):
 
 
 def test_later_episodes_can_be_left_out(store):
-    sampler = ChunkSampler(store, 100, 3)
+    sampler = WindowSampler(store, 100, 3)
     sampler.episodes = 2
     assert set(sampler.draw(np.random.default_rng(0))[:, 0].tolist()) == {0, 1}
     sampler.episodes = None

@@ -80,9 +80,9 @@ def test_features_are_of_seen_states_then_of_imagined_ones() -> None:
     stretches = cut(TEST, ("position/p", "velocity/v", "reward"), 40)
     key, options = jax.random.key(0), {"bits": known.BITS, "context": 6}
     model = known.Known(known.Exact())
-    features = latent_features(model, stretches.image, stretches.action, key, **options)
+    features = latent_features(model, stretches.observation, stretches.action, key, **options)
     np.testing.assert_allclose(features, stretches.target[..., :2], atol=0.03)
-    blind = stretches.image.copy()
+    blind = stretches.observation["image"].copy()
     blind[:, 6:] = 0  # what is not seen does not matter
     np.testing.assert_array_equal(
         latent_features(model, blind, stretches.action, key, **options), features
@@ -92,13 +92,13 @@ def test_features_are_of_seen_states_then_of_imagined_ones() -> None:
 def test_stretches_follow_one_another() -> None:
     names = ("position/p", "velocity/v", "reward")
     stretches = cut(TEST[:2], names, 30)
-    assert stretches.image.shape == (6, 30, 64, 64, 3)
-    np.testing.assert_array_equal(stretches.image[4], TEST[1].episode.image[30:60])
+    assert stretches.observation["image"].shape == (6, 30, 64, 64, 3)
+    np.testing.assert_array_equal(stretches.observation["image"][4], TEST[1].episode.image[30:60])
     np.testing.assert_array_equal(stretches.action[4], TEST[1].episode.action[30:60])
     np.testing.assert_array_equal(stretches.target[4, :, 1], TEST[1].state["velocity/v"][30:60])
     np.testing.assert_array_equal(stretches.target[4, :, 2], TEST[1].episode.reward[30:60])
     short = known.recordings(1, 11)
-    assert cut([*TEST[:1], *short], names, 50).image.shape[:2] == (9, 12)
+    assert cut([*TEST[:1], *short], names, 50).action.shape[:2] == (9, 12)
 
 
 def test_equal_seeds_give_equal_curves() -> None:

@@ -42,8 +42,8 @@ class Seer:
     action_size: int = 1
     predicts_frames: bool = True
 
-    def predict(self, state, images, actions, key, context):
-        return jnp.roll(images, -self.shift, axis=0)
+    def predict(self, state, observations, actions, key, context):
+        return jnp.roll(observations["image"], -self.shift, axis=0)
 
 
 def seer(shift: int = 0) -> Player:
@@ -128,7 +128,8 @@ def test_the_mean_image_is_that_of_all_frames(tmp_path: Path) -> None:
     for index, image in enumerate(images):
         rows = len(image)
         store.write(
-            3 * index, Episode(image, np.zeros((rows, 1), np.float32), np.zeros(rows, np.float32))
+            3 * index,
+            Episode({"image": image}, np.zeros((rows, 1), np.float32), np.zeros(rows, np.float32)),
         )
     expected = np.rint(np.concatenate(images).mean(0)).astype(np.uint8)
     np.testing.assert_array_equal(mean_training_image(store), expected)

@@ -11,6 +11,7 @@ import pytest
 
 from armillary import seeding
 from armillary.envs import side_by_side
+from armillary.spec import Spec, pixels
 from armillary.training.evaluation import Scores, evaluate
 
 
@@ -39,19 +40,22 @@ class Paying(gym.Env):
         return np.zeros((64, 64, 3), np.uint8), reward, over, False, {}
 
 
+SPEC = pixels(64, 1)
+
+
 @dataclass(frozen=True)
 class Stub:
     """Its action tells whether it was asked to explore."""
 
-    action_size: int = 1
+    spec: Spec = SPEC
 
-    def initial_belief(self, state: Any, environments: int, used: Any = None) -> None:
+    def initial_belief(self, state: Any, environments: int) -> None:
         return None
 
     def act(
         self, state: Any, belief: Any, observation: Any, key: jax.Array, explore: bool
     ) -> tuple[None, jax.Array, dict[str, jax.Array]]:
-        return None, jnp.full((observation.shape[0], 1), 0.5 if explore else -0.5), {}
+        return None, jnp.full((len(observation["image"]), 1), 0.5 if explore else -0.5), {}
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,13 @@ import pytest
 
 from armillary import seeding
 from armillary.agents.random import Random
-from armillary.config import PlanetConfig, preset
+from armillary.config import PlanetConfig, changed, preset
 from armillary.envs import side_by_side
 from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
+from armillary.objectives.world_model import world_model_loss
 from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.sampler import WindowSampler
+from armillary.spec import pixels
 from armillary.studies.plots import read_metrics
 from armillary.training import loop
 from armillary.training.loop import train
@@ -85,7 +88,7 @@ def test_seed_episodes_are_random_and_all_others_the_agents(trained: Path, tmp_p
     """The agent's as it is then: that of a run which ends there; with its exploration noise."""
     store = EpisodeStore(trained / "episodes")
     for index in range(TINY.episodes):
-        at_random = _collected(index, Random(2), None).action
+        at_random = _collected(index, Random(pixels(64, 2)), None).action
         if index < TINY.collection.seed_episodes:
             np.testing.assert_array_equal(store.load(index).action, at_random)
             continue
@@ -192,10 +195,52 @@ def test_an_environment_that_raises_loses_only_its_episode(tmp_path: Path) -> No
     assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 2
 
 
-def test_a_chunk_longer_than_an_episode_is_refused(tmp_path: Path) -> None:
-    training = replace(TINY.training, chunk_length=20)
-    with pytest.raises(UsageError, match="20 rows"):
-        train(replace(TINY, training=training), tmp_path / "run")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"objective.overshooting": 3, "objective.overshooting_image_scale": 1.0},
+        {"objective.representation": "contrastive"},
+    ],
+    ids=str,
+)
+def test_windows_longer_than_an_episode_are_filled_up(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """What fills them changes no loss, whatever it holds, and gets no gradient."""
+    config = changed(TINY, {"training.chunk_length": 20, "episodes": 2, **changes})
+    train(config, tmp_path)
+    agent = load(tmp_path)
+    sampler = WindowSampler(EpisodeStore(tmp_path / "episodes"), 4, 20)
+    batch = sampler.sample(np.random.default_rng(0))
+    assert batch.valid is not None
+    assert batch.valid.sum() == 4 * 13
+    gradient = jax.jit(
+        jax.grad(
+            lambda rewards, action, image: world_model_loss(
+                agent.state.model,
+                batch._replace(reward=rewards, action=action, observation={"image": image}),
+                jax.random.key(0),
+                config.objective,
+            )[0],
+            argnums=(0, 1),
+        )
+    )
+    image = batch.observation["image"]
+    plain = gradient(batch.reward, batch.action, image)
+    noise = np.random.default_rng(1)
+    filled = (
+        np.where(batch.valid, batch.reward, 7.0).astype(np.float32),
+        np.where(batch.valid[..., None], batch.action, 0.5).astype(np.float32),
+        np.where(
+            batch.valid[..., None, None, None], image, noise.integers(0, 256, image.shape)
+        ).astype(np.uint8),
+    )
+    other = gradient(*filled)
+    for one, two in zip(plain, other, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+        assert np.any(one[batch.valid])
+        assert not np.any(one[~batch.valid])
 
 
 def test_episodes_that_terminate_early_are_kept_as_they_are(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from armillary.envs import side_by_side
 from armillary.errors import EnvironmentFailure
+from armillary.spec import Spec, pixels
 from armillary.training.rollout import returns, rollout
 
 KEY = jax.random.key(4)
@@ -49,19 +50,22 @@ def draw(action: np.ndarray) -> np.ndarray:
     return image
 
 
+SPEC = pixels(64, 2)
+
+
 @dataclass(frozen=True)
 class Stub:
     """Acts at random on what it has seen; tells how many observations that were."""
 
-    action_size: int = 2
+    spec: Spec = SPEC
 
-    def initial_belief(self, state: Any, environments: int, used: Any = None) -> jax.Array:
+    def initial_belief(self, state: Any, environments: int) -> jax.Array:
         return jnp.zeros(environments)
 
     def act(
         self, state: Any, belief: Any, observation: Any, key: jax.Array, explore: bool
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-        seen = observation[:, 0, 0, 0] / 512.0
+        seen = observation["image"][:, 0, 0, 0] / 512.0
         number = 0.01 * belief if explore else -0.01 * belief
         noise = 0.4 * jax.random.uniform(key, seen.shape)
         return belief + 1, jnp.stack([noise + state * seen, number], axis=-1), {}
@@ -124,7 +128,7 @@ def test_returns_are_summed_in_double_precision() -> None:
     """A float32 sum of these would lose the small ones."""
     (episode,) = _play(1, [3], explore=False)
     rewards = np.float32([0, 2**24, 1, 1, 1, 1, 1])
-    episode = type(episode)(episode.image, episode.action, rewards)
+    episode = type(episode)(episode.observation, episode.action, rewards)
     assert list(returns([episode])) == [2**24 + 5]
 
 

@@ -16,11 +16,12 @@ from armillary.agents.registry import make_agent
 from armillary.config import EnvironmentConfig, changed
 from armillary.dynamics.world_model import WorldModel
 from armillary.envs import make
-from armillary.envs.build import common_action_size
+from armillary.envs.build import spec_of
 from armillary.errors import UsageError
 from armillary.objectives.world_model import world_model_loss
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import Batch
+from armillary.spec import Continuous, Field, Spec
 from armillary.studies.plots import read_metrics
 from armillary.studies.report import write_report
 from armillary.training.loop import train
@@ -28,6 +29,7 @@ from armillary.training.player import load
 from armillary.training.rollout import compiled
 from settings import TINY
 
+SPEC = Spec.of({"image": Field((64, 64, 3), "uint8"), "mask": Field((2,), "bool")}, Continuous(2))
 BOTH = replace(TINY, task="toys:slider,toys:short", episodes=3)
 
 
@@ -46,16 +48,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_surplus_entries_of_an_action_change_nothing() -> None:
     """Played with other surplus entries, an episode is the same to the last bit."""
-    assert common_action_size(BOTH.tasks, EnvironmentConfig()) == 2
+    assert spec_of(BOTH.tasks, EnvironmentConfig()) == SPEC
     actions = np.random.default_rng(0).uniform(-1, 1, (12, 2)).astype(np.float32)
     seen: list[list[Any]] = []
     for surplus in (actions[:, 1], -actions[:, 1], np.zeros(12), np.full(12, 0.9)):
         env = make("toys:slider", EnvironmentConfig(action_size=2))
         assert env.action_space.shape == (2,)
-        seen.append([env.reset(seed=3)[0]])
+        seen.append([env.reset(seed=3)[0]["image"]])
         for action, other in zip(actions, surplus, strict=True):
             observation, reward, *_ = env.step(np.array([action[0], other], np.float32))
-            seen[-1] += [observation, reward]
+            np.testing.assert_array_equal(observation["mask"], [True, False])
+            seen[-1] += [observation["image"], reward]
     alone = make("toys:slider")
     seen.append([alone.reset(seed=3)[0]])
     for action in actions:
@@ -79,12 +82,13 @@ def test_unused_entries_get_no_gradient(folder: Path, dynamics: str) -> None:
     """The weights that read the second entry learn from the other task only."""
     store = EpisodeStore(folder / "episodes")
     config = changed(BOTH, {"model.dynamics": dynamics})
-    model = WorldModel(2, config.model, key=jax.random.key(0))
+    model = WorldModel(SPEC, config.model, key=jax.random.key(0))
     gradient = eqx.filter_jit(eqx.filter_grad(world_model_loss, has_aux=True))
     for index in (0, 1):
         episode = store.load(index)
         ended = np.zeros((1, len(episode.reward)), bool)
-        chunk = Batch(episode.image[None], episode.action[None], episode.reward[None], ended)
+        observation = {"image": episode.image[None]}
+        chunk = Batch(observation, episode.action[None], episode.reward[None], ended)
         chunk = jax.tree.map(lambda x: x[:, :8], chunk)
         found, _ = gradient(model, chunk, jax.random.key(1), config.objective)
         name = "prior" if dynamics == "ssm" else "inputs"
@@ -100,28 +104,28 @@ def test_unused_entries_get_no_gradient(folder: Path, dynamics: str) -> None:
 def test_what_is_planned_for_unused_entries_changes_nothing(policy: str, explore: bool) -> None:
     """Weights that read the second entry have no effect on any action where it is unused."""
     config = changed(BOTH, {"collection.policy": policy})
-    agent = make_agent(config, 2)
+    agent = make_agent(config, SPEC)
     state = agent.init(jax.random.key(0))
     inputs = lambda s: s.model.dynamics.inputs.layers[0].linear.weight  # noqa: E731
     other = eqx.tree_at(inputs, state, inputs(state).at[:, -1].add(3.0))
     images = np.random.default_rng(0).integers(0, 256, (3, 2, 64, 64, 3), np.uint8)
 
-    def actions(state: Any, used: np.ndarray | None) -> np.ndarray:
-        belief, taken = agent.initial_belief(state, 2, used), []
+    def actions(state: Any, mask: list[bool]) -> np.ndarray:
+        belief, taken = agent.initial_belief(state, 2), []
         for step, image in enumerate(images):
-            key = jax.random.key(7)
-            belief, action, _ = compiled(agent)(state, belief, image, key, step, explore=explore)
+            key, seen = jax.random.key(7), {"image": image, "mask": np.array([mask, mask])}
+            belief, action, _ = compiled(agent)(state, belief, seen, key, step, explore=explore)
             np.testing.assert_array_equal(belief.action, action)
             taken.append(np.asarray(action))
         return np.array(taken)
 
-    horizontal = np.array([1.0, 0.0], np.float32)
+    horizontal, both = [True, False], [True, True]
     sliding = actions(state, horizontal)
     assert sliding[..., 0].all()
     assert not sliding[..., 1].any()
     np.testing.assert_array_equal(sliding, actions(other, horizontal))
     if not explore or policy == "agent":
-        assert (actions(state, None) != actions(other, None)).any()
+        assert (actions(state, both) != actions(other, both)).any()
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -183,9 +187,6 @@ def test_the_agent_plays_each_of_them(folder: Path) -> None:
         assert env.action_space.contains(action)  # what the slider has no use for is 0
         assert action.shape == (2,)
         env.step(action)
-    player.reset(action_space=player.make_env("toys:slider").action_space)
-    with pytest.raises(UsageError, match="not the 2 entries that this agent gives"):
-        player.reset(action_space=make("toys:slider").action_space)
     with pytest.raises(UsageError, match="this agent learned toys:slider, toys:short"):
         player.make_env("toys:point")
 
@@ -193,14 +194,16 @@ def test_the_agent_plays_each_of_them(folder: Path) -> None:
 def test_the_agent_is_never_told_which_task(folder: Path) -> None:
     """Equal pictures, and equal entries in use: nothing else reaches the agent."""
     player = load(folder)
-    env = player.make_env("toys:short")
-    picture = env.reset(seed=1)[0]
+    seen = player.make_env("toys:short").reset(seed=1)[0]
+    assert list(seen) == ["image", "mask"]
     actions = []
     for task in player.config.tasks:
         player.make_env(task).reset(seed=0)
-        player.reset(action_space=env.action_space)
-        actions.append(player.act(picture))
+        player.reset()
+        actions.append(player.act(seen))
     np.testing.assert_array_equal(*actions)
+    player.reset()
+    np.testing.assert_array_equal(player.act(seen["image"]), actions[0])  # all entries count
 
 
 def test_a_stop_between_two_tasks_changes_nothing(folder: Path, tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped, UInt8
 
 from armillary.replay.sampler import Batch
+from armillary.spec import MASK, Spec
+
+Observation = Mapping[str, Shaped[Array | np.ndarray, "environment *shape"]]
+"""The fields of an observation by name, see `armillary.spec`."""
 
 
 @runtime_checkable
@@ -17,21 +20,14 @@ class Actor(Hashable, Protocol):
     """Anything that acts: pure functions over a state and a belief, both PyTrees."""
 
     @property
-    def action_size(self) -> int: ...
+    def spec(self) -> Spec: ...
 
-    def initial_belief(
-        self,
-        state: Any,
-        environments: int,
-        used: Float[Array | np.ndarray, " action"] | None = None,
-    ) -> PyTree:
+    def initial_belief(self, state: Any, environments: int) -> PyTree:
         """Returns the belief before an episode.
 
         Args:
             state: the parameters.
             environments: how many are side by side.
-            used: 1 for the entries of an action that the environments use and 0 for those that
-                fill it up (one agent for several tasks); these stay 0. None: all are used.
         """
         ...
 
@@ -39,10 +35,12 @@ class Actor(Hashable, Protocol):
         self,
         state: Any,
         belief: Any,
-        observation: UInt8[Array, "environment height width 3"],
+        observation: Observation,
         key: PRNGKeyArray,
         explore: bool,
-    ) -> tuple[PyTree, Float[Array, "environment action"], dict[str, Array]]: ...
+    ) -> tuple[PyTree, Float[Array, "environment action"], dict[str, Array]]:
+        """Returns the next belief, actions as the spec has them, and what else is known of them."""
+        ...
 
 
 @runtime_checkable
@@ -66,7 +64,7 @@ class Predicts(Hashable, Protocol):
     def predict(
         self,
         state: Any,
-        images: UInt8[Array, "time height width 3"],
+        observations: Observation,
         actions: Float[Array, "time action"],
         key: PRNGKeyArray,
         context: int,
@@ -111,8 +109,8 @@ class Divides(Protocol):
         ...
 
 
-def used_entries(
-    used: Float[Array | np.ndarray, " action"] | None, environments: int, size: int
+def masked(
+    action: Float[Array, "environment action"], observation: Observation
 ) -> Float[Array, "environment action"]:
-    """Returns `used` for each of several environments; None: every entry is used."""
-    return jnp.broadcast_to(jnp.ones(size) if used is None else used, (environments, size))
+    """Returns a continuous action whose entries that do not count are 0."""
+    return action * observation[MASK] if MASK in observation else action

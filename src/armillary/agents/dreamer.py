@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
 
 from armillary.agents.world_model import (
     WorldModelAgent,
@@ -23,10 +24,11 @@ from armillary.agents.world_model import (
 from armillary.config import DreamerConfig, OptimizerConfig
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
+from armillary.envs.catalogue import names
 from armillary.nets.dense import Stack
 from armillary.nets.pieces import mean_in_pieces, on_cpu
 from armillary.nets.policy import Policy
-from armillary.objectives.behavior import behavior_loss, value_loss
+from armillary.objectives.behavior import Starts, behavior_loss, value_loss
 from armillary.replay.sampler import Batch
 
 CPU_STARTS = 500
@@ -61,6 +63,13 @@ class Dreamer(WorldModelAgent):
 
     config: DreamerConfig
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.config.model.discount_head is None:
+            ends = any(task not in names() for task in self.config.tasks)
+            model = replace(self.config.model, discount_head=ends)
+            object.__setattr__(self, "config", replace(self.config, model=model))
+
     @property
     def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
         """Of the policy and of the value model."""
@@ -74,9 +83,9 @@ class Dreamer(WorldModelAgent):
     def init(self, key: PRNGKeyArray) -> DreamerState:
         """Returns random parameters (Algorithm 1, line 2)."""
         model_key, policy_key, value_key = jax.random.split(key, 3)
-        model, model_optimizer = init_model(self.config, self.action_size, model_key)
+        model, model_optimizer = init_model(self.config, self.spec, model_key)
         settings, features = self.config.behavior, model.dynamics.feature_size
-        policy = Policy(features, self.action_size, settings, key=policy_key)
+        policy = Policy(features, self.spec.action, settings, key=policy_key)
         sizes = [features, *[settings.hidden] * settings.layers, 1]
         value = Stack(sizes, settings.activation, key=value_key)
         of_policy, of_value = self._optimizers
@@ -96,41 +105,41 @@ class Dreamer(WorldModelAgent):
         model, model_optimizer, metrics, posteriors = update_model(
             state.model, state.optimizers[0], batch, model_key, self.config, self.loss
         )
-        start = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), posteriors)
+        starts = Starts.of(posteriors, batch)
         state = state._replace(model=model)
-        state, of_behavior = self.learn_behavior(state, start, behavior_key)
+        state, of_behavior = self.learn_behavior(state, starts, behavior_key)
         optimizers = (model_optimizer, *state.optimizers[1:])
         return state._replace(optimizers=optimizers), metrics | of_behavior
 
     def learn_behavior(
-        self, state: DreamerState, start: LatentState, key: PRNGKeyArray
+        self, state: DreamerState, starts: Starts, key: PRNGKeyArray
     ) -> tuple[DreamerState, dict[str, Float[Array, ""]]]:
         """Takes a step on the policy and one on the value model (Algorithm 1, lines 9 to 14).
 
         Args:
             state: the parameters, of which the world model stays as it is.
-            start: the states from which trajectories are imagined, one leading axis.
+            starts: the states from which trajectories are imagined, one leading axis.
             key: of the samples.
         """
         settings = self.config.behavior
         estimator = state.value if state.slow_value is None else state.slow_value
 
-        def gradients(start: LatentState, key: PRNGKeyArray) -> tuple[Any, Any, Any]:
+        def gradients(starts: Starts, key: PRNGKeyArray) -> tuple[Any, Any, Any]:
             gradient_of = eqx.filter_value_and_grad(behavior_loss, has_aux=True)
             (loss, imagined), to_policy = gradient_of(
-                state.policy, state.model, estimator, start, key, settings
+                state.policy, state.model, estimator, starts, key, settings
             )
             means = {
                 "loss/policy": loss,
-                "imagined_return": jnp.mean(imagined.estimates[0]),
-                "policy_entropy": jnp.mean(imagined.entropies),
+                "imagined_return": starts.mean(imagined.estimates[0]),
+                "policy_entropy": starts.mean(jnp.mean(imagined.entropies, axis=0)),
             }
             if settings.estimate == "rewards":
                 return means, to_policy, None
             loss, to_value = eqx.filter_value_and_grad(value_loss)(state.value, imagined)
             return means | {"loss/value": loss}, to_policy, to_value
 
-        metrics, to_policy, to_value = mean_in_pieces(gradients, start, on_cpu(CPU_STARTS), key)
+        metrics, to_policy, to_value = mean_in_pieces(gradients, starts, on_cpu(CPU_STARTS), key)
         of_policy, of_value = self._optimizers
         model_optimizer, policy_optimizer, value_optimizer = state.optimizers
         policy, policy_optimizer, norm = descend(
@@ -154,23 +163,23 @@ class Dreamer(WorldModelAgent):
         self, state: DreamerState, batch: Batch, key: PRNGKeyArray
     ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         """Returns the behaviour's part of an update: it starts from every state of a batch."""
-        starts = batch.reward.size
-        arguments = (state, state.model.dynamics.initial(starts), key)
-        name = f"behaviour ({starts:,} starts, H={self.config.behavior.horizon})"
+        count = batch.reward.size
+        arguments = (state, Starts(state.model.dynamics.initial(count)), key)
+        name = f"behaviour ({count:,} starts, H={self.config.behavior.horizon})"
         return {name: (self.learn_behavior, arguments)}
 
     def choose(
         self,
         state: DreamerState,
         latent: LatentState,
-        used: Float[Array, "environment action"],
+        mask: Bool[Array | np.ndarray, "environment action"] | None,
         key: PRNGKeyArray,
         explore: bool,
     ) -> tuple[Float[Array, "environment action"], dict[str, Array]]:
         """Takes the policy's mode, or where it is so set a sample to collect; and the `value`."""
         features = state.model.dynamics.features(latent)
-        distribution = state.policy(features)
+        distribution = state.policy(features, mask)
         action = distribution.mode()
         if explore and self.config.behavior.collect == "sample":
-            action = distribution.sample(state.policy.noise(key, *action.shape))
+            action = distribution.sample(state.policy.noise(key, len(action)))
         return action, {"value": state.value(features)[..., 0]}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from armillary.agents.base import Acting
 from armillary.agents.world_model import (
@@ -18,6 +19,7 @@ from armillary.agents.world_model import (
 from armillary.config import PlanetConfig
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
+from armillary.errors import UsageError
 from armillary.planners.cem import cem
 from armillary.planners.rollout import latent_returns
 from armillary.replay.sampler import Batch
@@ -36,6 +38,14 @@ class Planet(WorldModelAgent):
 
     config: PlanetConfig
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.spec.discrete:
+            raise UsageError(
+                "PlaNet plans continuous actions, but those of this task are discrete: train "
+                "another agent (--agent dreamer)"
+            )
+
     @property
     def acting(self) -> Acting:
         """A plan, and its size in the letters of Algorithm 2."""
@@ -45,7 +55,7 @@ class Planet(WorldModelAgent):
 
     def init(self, key: PRNGKeyArray) -> PlanetState:
         """Returns random parameters (Algorithm 1, line 2)."""
-        return PlanetState(*init_model(self.config, self.action_size, key))
+        return PlanetState(*init_model(self.config, self.spec, key))
 
     def update(
         self, state: PlanetState, batch: Batch, key: PRNGKeyArray
@@ -58,22 +68,23 @@ class Planet(WorldModelAgent):
         self,
         state: PlanetState,
         latent: LatentState,
-        used: Float[Array, "environment action"],
+        mask: Bool[Array | np.ndarray, "environment action"] | None,
         key: PRNGKeyArray,
         explore: bool,
     ) -> tuple[Float[Array, "environment action"], dict[str, Array]]:
         """Plans in each environment (Algorithm 2); returns also the `predicted_return` of each."""
 
-        def plan_one(latent: LatentState, used: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+        def plan_one(latent: LatentState, mask: Any, key: PRNGKeyArray) -> Any:
             evaluate = latent_returns(state.model, latent)
+
+            def evaluate_used(candidates: Array, key: PRNGKeyArray) -> Array:
+                return evaluate(candidates if mask is None else candidates * mask, key)
+
             plan = cem(
-                lambda candidates, key: evaluate(candidates * used, key),
-                key,
-                action_size=self.action_size,
-                config=self.config.planner,
+                evaluate_used, key, action_size=self.spec.action.size, config=self.config.planner
             )
             return plan.mean[0], plan.predicted_return
 
-        keys = jax.random.split(key, len(used))
-        action, returns = jax.vmap(plan_one)(latent, used, keys)
+        keys = jax.random.split(key, latent.stochastic.shape[0])
+        action, returns = jax.vmap(plan_one)(latent, mask, keys)
         return action, {"predicted_return": returns}

@@ -1,8 +1,8 @@
 """Agents and dynamics by name: those that are here, and `module:Class` of anybody's own.
 
 An agent of one's own is a class with the functions of `armillary.agents.base.Agent`, made from its
-configuration and the number of entries of an action. It names its configuration, a subclass of
-`armillary.Config` that is a frozen dataclass, and may name presets:
+configuration and the `armillary.spec.Spec` of its environment. It names its configuration, a
+subclass of `armillary.Config` that is a frozen dataclass, and may name presets:
 
     class MyAgent(Planet):
         config_class = PlanetConfig
@@ -27,18 +27,23 @@ from armillary.dynamics.base import Dynamics
 from armillary.dynamics.world_model import DYNAMICS
 from armillary.envs import named
 from armillary.errors import UsageError, nearest
+from armillary.spec import Spec
 
 AGENTS: dict[str, Callable[..., Agent]] = {"planet": Planet, "dreamer": Dreamer}
 
 
-def make_agent(config: Config, action_size: int) -> Agent:
+def make_agent(config: Config, spec: Spec) -> Agent:
     """Returns the agent that the configuration names, `module:Class` too.
 
+    Args:
+        config: of the run.
+        spec: what its environment gives and takes.
+
     Raises:
-        UsageError: there is no such agent, or no such dynamics.
+        UsageError: there is no such agent, or no such dynamics; or it cannot do what the spec asks.
     """
     know(config)
-    return AGENTS[config.agent](config, action_size)
+    return AGENTS[config.agent](config, spec)
 
 
 def know(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""What agents with a world model of images share: acting from its belief, and its update."""
+"""What agents with a world model of observations share: acting from its belief, and its update."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from armillary.agents.base import used_entries
+from armillary.agents.base import Observation, masked
+from armillary.agents.random import uniform
 from armillary.config import OptimizerConfig, WorldModelConfig
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.prediction import predict_images
 from armillary.dynamics.world_model import WorldModel
-from armillary.nets.image import batch_last, preprocess
+from armillary.errors import UsageError
 from armillary.objectives.world_model import world_model_loss
 from armillary.replay.sampler import Batch
+from armillary.spec import MASK, Spec
 
 Module = TypeVar("Module", bound=eqx.Module)
 
@@ -36,12 +38,10 @@ class Belief(NamedTuple):
     Attributes:
         latent: a sample of q(s_t | o_<=t, a_<t), leading axis `environment`.
         action: the action taken last, which leads to the next observation.
-        used: 1 for the entries of an action that the environment uses, 0 for those that fill it up.
     """
 
     latent: LatentState
     action: Float[Array, "environment action"]
-    used: Float[Array, "environment action"]
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,30 @@ class WorldModelAgent(abc.ABC):
     """An agent that acts from the belief of a world model; a subclass learns, and chooses.
 
     The subclass's state is a tuple with a field `model`, the world model.
+
+    Raises:
+        UsageError: it cannot do what the spec asks for.
     """
 
     config: WorldModelConfig
-    action_size: int
+    spec: Spec
 
     loss: ClassVar[Loss] = staticmethod(world_model_loss)
     """What the world model minimises; a subclass may have another (docs/extending.md)."""
+
+    def __post_init__(self) -> None:
+        if self.spec.players > 1:
+            raise UsageError(
+                f"{self.config.agent} learns to act alone, but this is a game of "
+                f"{self.spec.players} players: give it another task"
+            )
 
     @abc.abstractmethod
     def choose(
         self,
         state: Any,
         latent: LatentState,
-        used: Float[Array, "environment action"],
+        mask: Bool[Array | np.ndarray, "environment action"] | None,
         key: PRNGKeyArray,
         explore: bool,
     ) -> tuple[Float[Array, "environment action"], dict[str, Array]]:
@@ -71,75 +81,80 @@ class WorldModelAgent(abc.ABC):
         Args:
             state: the parameters.
             latent: a sample of the belief in each environment.
-            used: 1 for the entries of an action that an environment uses, 0 for the others.
+            mask: which entries of an action count, or which discrete actions there are; None: all.
             key: of what is random in the choice.
             explore: whether it is for a collected episode.
         """
 
-    def initial_belief(
-        self,
-        state: Any,
-        environments: int,
-        used: Float[Array | np.ndarray, " action"] | None = None,
-    ) -> Belief:
-        """Returns the belief before the first observation of an episode."""
+    def initial_belief(self, state: Any, environments: int) -> Belief:
+        """Returns the belief before an episode: s_0 of the dynamics, and no action."""
         latent = state.model.dynamics.initial(environments)
-        action = jnp.zeros((environments, self.action_size))
-        return Belief(latent, action, used_entries(used, environments, self.action_size))
+        return Belief(latent, jnp.zeros((environments, self.spec.action.size)))
 
     def act(
         self,
         state: Any,
         belief: Belief,
-        observation: UInt8[Array, "environment 64 64 3"],
+        observation: Observation,
         key: PRNGKeyArray,
         explore: bool,
     ) -> tuple[Belief, Float[Array, "environment action"], dict[str, Array]]:
-        """Infers the belief, chooses an action and adds exploration noise.
-
-        PlaNet, Algorithm 1, lines 10 to 12; Dreamer, Algorithm 1, lines 18 to 20.
+        """Updates the belief with an observation and chooses an action.
 
         Args:
             state: the parameters.
-            belief: from the previous time step, or `initial_belief`.
-            observation: o_t of each environment.
-            key: of everything random in this time step.
-            explore: whether to add the exploration noise, N(0, `action_noise`); in random
-                collection, whether to act at random instead.
+            belief: from the time step before.
+            observation: in several environments.
+            key: of everything random.
+            explore: whether to add exploration noise (of a discrete action: to take a random one
+                now and then), or to act at random where `collection.policy` says so.
 
         Returns:
-            The next belief, the actions in [-1, 1], and what `choose` says of them.
+            The next belief, the actions in [-1, 1] or one-hot, and what `choose` says of them.
         """
         model, objective, collection = state.model, self.config.objective, self.config.collection
         image_key, belief_key, choice_key, noise_key = jax.random.split(key, 4)
-        images = preprocess(
+        seen = model.encoder.prepare(
             observation, objective.bits, image_key if objective.dequantize else None
         )
-        embedding = model.encoder(batch_last(images))
-        noise = jax.random.normal(belief_key, (len(observation), model.dynamics.stochastic_size))
-        latent, _ = model.dynamics.infer(belief.latent, belief.action, embedding, noise)
+        count = len(belief.action)
+        noise = jax.random.normal(belief_key, (count, model.dynamics.stochastic_size))
+        latent, _ = model.dynamics.infer(belief.latent, belief.action, model.encoder(seen), noise)
 
         extras: dict[str, Array] = {}
         if explore and collection.policy == "random":
-            action = jax.random.uniform(noise_key, belief.action.shape, minval=-1.0, maxval=1.0)
+            action = uniform(self.spec, observation, count, noise_key)
         else:
-            action, extras = self.choose(state, latent, belief.used, choice_key, explore)
+            mask = observation.get(MASK)
+            action, extras = self.choose(state, latent, mask, choice_key, explore)
             if explore:
-                noise = jax.random.normal(noise_key, action.shape)
-                action = action + collection.action_noise * noise
-            action = jnp.clip(action, -1.0, 1.0)
-        action = action * belief.used
-        return Belief(latent, action, belief.used), action, extras
+                action = self._explored(action, observation, noise_key)
+            action = action if self.spec.discrete else jnp.clip(action, -1.0, 1.0)
+        action = action if self.spec.discrete else masked(action, observation)
+        return Belief(latent, action), action, extras
+
+    def _explored(
+        self, action: Float[Array, "environment action"], observation: Observation, key: Array
+    ) -> Float[Array, "environment action"]:
+        """Returns actions with the noise of collected episodes."""
+        collection = self.config.collection
+        if not self.spec.discrete:
+            return action + collection.action_noise * jax.random.normal(key, action.shape)
+        chance_key, action_key = jax.random.split(key)
+        other = uniform(self.spec, observation, len(action), action_key)
+        changed = jax.random.bernoulli(chance_key, collection.random_actions, (len(action), 1))
+        return jnp.where(changed, other, action)
 
     @property
     def predicts_frames(self) -> bool:
-        """Whether the world model has a decoder."""
-        return self.config.objective.representation == "reconstruction"
+        """Whether the world model has a decoder, and of images."""
+        reconstructs = self.config.objective.representation == "reconstruction"
+        return reconstructs and bool(self.spec.images)
 
     def predict(
         self,
         state: Any,
-        images: UInt8[Array, "time 64 64 3"],
+        observations: Observation,
         actions: Float[Array, "time action"],
         key: PRNGKeyArray,
         context: int,
@@ -148,20 +163,20 @@ class WorldModelAgent(abc.ABC):
 
         Args:
             state: the parameters.
-            images: o_1..o_T, of which only the first `context` are seen.
-            actions: `actions[t]` leads to `images[t]`.
+            observations: o_1..o_T, of which only the first `context` are seen.
+            actions: `actions[t]` leads to `observations[t]`.
             key: of the sampled states.
-            context: how many frames are seen.
+            context: how many are seen.
         """
         objective = self.config.objective
-        return predict_images(state.model, images, actions, key, objective, context=context)
+        return predict_images(state.model, observations, actions, key, objective, context=context)
 
 
 def init_model(
-    config: WorldModelConfig, action_size: int, key: PRNGKeyArray
+    config: WorldModelConfig, spec: Spec, key: PRNGKeyArray
 ) -> tuple[WorldModel, optax.OptState]:
     """Returns random parameters and the optimiser's state (PlaNet, Algorithm 1, line 2)."""
-    model = WorldModel(action_size, config.model, config.objective.representation, key=key)
+    model = WorldModel(spec, config.model, config.objective.representation, key=key)
     return model, init_optimizer(adam(config.optimizer), model)
 
 

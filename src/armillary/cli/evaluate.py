@@ -118,7 +118,7 @@ def _report(arguments: Arguments) -> str:
                 if actor is None:
                     from armillary.agents.random import Random
 
-                    actor = Random(int(envs.single_action_space.shape[0]))  # type: ignore[index]
+                    actor = Random(envs.agent_spec)
                 scores[task], _ = evaluate(
                     envs,
                     actor,

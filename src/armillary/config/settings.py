@@ -76,6 +76,10 @@ class EnvironmentConfig:
     renderer: Backend = "auto"
     """Rendering back end of the control suite: EGL, OSMesa or mujoco-warp (no OpenGL, on the CPU).
     auto: the first that works on this machine."""
+    observe: str = "image"
+    """What the agent observes, several with commas between them. image: pixels, from where `pixels`
+    says. vector: all numbers of the environment's own observation, which then need not be drawn.
+    all: each part of it by its own name. Or names of parts (cameras/front of a nested one)."""
     pixels: str = "auto"
     """Where the images of other environments come from. observation, render: from there. The name
     of an image in a dictionary of observations (cameras/front in a nested one): that. auto: the
@@ -83,8 +87,8 @@ class EnvironmentConfig:
     time_limit: int | None = None
     """Steps of the wrapped environment after which an episode is cut. None: its own limit."""
     action_size: int | None = None
-    """Entries of an action; what exceeds those of the task is ignored. None: the task's own (of
-    several tasks together: the most that one of them has)."""
+    """Entries of an action, or how many discrete ones; what exceeds those of the task is masked.
+    None: the task's own (of several tasks together: the most that one of them has)."""
     kwargs: Keywords = field(default_factory=dict, hash=False)
     """Keyword arguments with which an environment from elsewhere is made: name=value, several after
     one another, or one JSON object. Values are JSON, and text where they are not."""
@@ -96,6 +100,12 @@ class EnvironmentConfig:
 
     def __post_init__(self) -> None:
         positive(self, "size")
+        names = [name.strip() for name in self.observe.split(",")]
+        require(
+            all(names) and len(set(names)) == len(names) and "mask" not in names,
+            f"observe is {self.observe!r}: give image, vector, all, or the names of parts of the "
+            "observation, several with a comma between them, each once",
+        )
         for name in ("action_repeat", "time_limit", "action_size"):
             value = getattr(self, name)
             require(
@@ -120,12 +130,18 @@ class CollectionConfig:
     actions, as in the seed episodes (random collection, Figure 5)."""
     action_noise: float = 0.3
     """Standard deviation of the Gaussian noise added to the actions of collected episodes."""
+    random_actions: float = 0.1
+    """Share of the discrete actions of collected episodes that are drawn at random."""
 
     def __post_init__(self) -> None:
         positive(self, "seed_episodes")
         require(
             self.action_noise >= 0,
             f"action_noise is {self.action_noise}, but it must not be negative",
+        )
+        require(
+            0 <= self.random_actions <= 1,
+            f"random_actions is {self.random_actions}, but it must be from 0 to 1",
         )
 
 

@@ -34,8 +34,9 @@ class ModelConfig:
     300)."""
     reward_hidden: int | None = None
     """Units of the reward model's hidden layers. None: as `hidden`."""
-    discount_head: bool = False
-    """Predict whether the episode goes on, for environments that terminate."""
+    discount_head: bool | None = None
+    """Predict whether the episode goes on, for environments that terminate. None: where a behaviour
+    is learned from it (dreamer), but for the control suite, none of whose tasks terminates."""
     depth: int = 32
     """Channels of the first convolution; the others have 2, 4 and 8 times as many."""
     min_std: float = 0.1
@@ -101,6 +102,9 @@ class ObjectiveConfig:
     observation_scale: float = 1.0
     """Weight of the term that the representation adds: of the image's log-likelihood, or of
     InfoNCE."""
+    vector_scale: float = 100.0
+    """Weight of the log-likelihood of observed vectors: 100 as if their standard deviation were
+    0.1."""
     discount_scale: float = 10.0
     """Weight of the discount's log-likelihood, where there is a `model.discount_head`."""
     bits: int = 5
@@ -129,6 +133,7 @@ class ObjectiveConfig:
             "global_divergence_scale",
             "reward_scale",
             "observation_scale",
+            "vector_scale",
             "discount_scale",
         ):
             value = getattr(self, name)

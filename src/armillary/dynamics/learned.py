@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -13,7 +14,9 @@ from jaxtyping import Array, Float32, PRNGKeyArray, UInt8
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
-from armillary.nets.image import SIZE, batch_first, batch_last, postprocess, preprocess
+from armillary.nets.image import postprocess
+from armillary.nets.observations import shown
+from armillary.spec import MASK, Spec
 
 
 class LearnedModel:
@@ -28,16 +31,17 @@ class LearnedModel:
 
     Args:
         model: the world model.
-        action_size: entries of an action.
+        spec: what it observes, and its actions.
         bits: bit depth of the model's images.
     """
 
-    def __init__(self, model: WorldModel, action_size: int, bits: int) -> None:
-        self.model, self.action_size, self.bits = model, action_size, bits
+    def __init__(self, model: WorldModel, spec: Spec, bits: int) -> None:
+        self.model, self.spec, self.bits = model, spec, bits
+        self.action_size = spec.action.size
 
     def encode(
         self,
-        images: ArrayLike,
+        observations: ArrayLike | Mapping[str, ArrayLike],
         actions: ArrayLike,
         *,
         every: bool = False,
@@ -46,31 +50,38 @@ class LearnedModel:
         """Returns the state after a sequence of frames, q(s_T | o_<=T, a_<T).
 
         Args:
-            images: o_1..o_T, bytes of shape (T, 64, 64, 3), from the beginning of an episode or
-                from anywhere in it.
+            observations: o_1..o_T, from the beginning of an episode or from anywhere in it: bytes
+                of shape (T, 64, 64, 3), or a dictionary of such arrays by the names of their fields
+                where an agent observes something else, `episode.observation` for instance.
             actions: shape (T - 1, A), the ones between the frames; or (T, A), where `actions[t]`
-                led to `images[t]`, as in a stored episode.
+                led to row t, as in a stored episode. Discrete ones are one-hot.
             every: return the states after each of the frames, with a leading axis of T.
             seed: of sampled states; None: the means.
 
         Raises:
             UsageError: the shapes or types are others.
         """
-        images = np.asarray(images)
-        if images.ndim != 4 or images.shape[1:] != (SIZE, SIZE, 3) or images.dtype != np.uint8:
-            raise UsageError(
-                f"the frames have shape {images.shape} and type {images.dtype}, expected uint8 of "
-                f"shape (T, {SIZE}, {SIZE}, 3): as the environment of `make_env` gives them"
-            )
+        named = {name: np.asarray(x) for name, x in self.spec.named(observations).items()}
+        named.pop(MASK, None)
+        for name, array in named.items():
+            field = self.spec.fields[name]
+            if array.shape[1:] != field.shape or array.dtype != field.dtype:
+                what = "frames have" if field.is_image else f"field {name!r} has"
+                raise UsageError(
+                    f"the {what} shape {array.shape} and type {array.dtype}, expected "
+                    f"{field.dtype} of shape (T, {', '.join(map(str, field.shape))}): as the "
+                    "environment of `make_env` gives them"
+                )
+        rows = len(next(iter(named.values())))
         chosen = self._actions(actions, 2)
-        if len(chosen) == len(images) - 1:
+        if len(chosen) == rows - 1:
             chosen = np.concatenate([np.zeros((1, self.action_size), np.float32), chosen])
-        if not len(images) or len(chosen) != len(images):
+        if not rows or len(chosen) != rows or any(len(x) != rows for x in named.values()):
             raise UsageError(
-                f"{len(images)} frames and {len(chosen)} actions were given, but between T frames "
+                f"{rows} frames and {len(chosen)} actions were given, but between T frames "
                 "there are T - 1 actions (or T, with the one that led to the first frame)"
             )
-        states = _encode(self.model, images, chosen, _key(seed), self.bits)
+        states = _encode(self.model, named, chosen, _key(seed), self.bits)
         return states if every else jax.tree.map(lambda x: x[-1], states)
 
     def step(
@@ -116,6 +127,10 @@ class LearnedModel:
         """Returns the frame that the model expects to see in each state."""
         return np.asarray(_decode(self.model, state))
 
+    def observation(self, state: LatentState) -> dict[str, np.ndarray]:
+        """Returns all that the model expects to observe in each state, each field by its name."""
+        return {name: np.asarray(x) for name, x in _observation(self.model, state).items()}
+
     def reward(self, state: LatentState) -> Float32[np.ndarray, "*batch"]:
         """Returns the reward that the model expects on coming into each state."""
         return np.asarray(_reward(self.model, state))
@@ -136,9 +151,13 @@ def _key(seed: int | None) -> PRNGKeyArray | None:
 
 @partial(jax.jit, static_argnames="bits")
 def _encode(
-    model: WorldModel, images: Array, actions: Array, key: PRNGKeyArray | None, bits: int
+    model: WorldModel,
+    observations: dict[str, Array],
+    actions: Array,
+    key: PRNGKeyArray | None,
+    bits: int,
 ) -> LatentState:
-    embeddings = model.encoder(batch_last(preprocess(images, bits)))
+    embeddings = model.encoder(model.encoder.prepare(observations, bits))
     posteriors, _ = model.dynamics.observe(embeddings[:, None], actions[:, None], key)
     return jax.tree.map(lambda x: x[:, 0], posteriors)
 
@@ -153,9 +172,16 @@ def _imagine(
 @jax.jit
 def _decode(model: WorldModel, state: LatentState) -> Array:
     features = model.dynamics.features(state)
-    images = model.decode(features.reshape(-1, features.shape[-1]))
-    frames = postprocess(batch_first(images))
+    frames = postprocess(model.decode_images(features.reshape(-1, features.shape[-1])))
     return jnp.reshape(frames, (*features.shape[:-1], *frames.shape[1:]))
+
+
+@jax.jit
+def _observation(model: WorldModel, state: LatentState) -> dict[str, Array]:
+    features = model.dynamics.features(state)
+    batch = features.shape[:-1]
+    fields = shown(model.decode(features.reshape(-1, features.shape[-1])), model.encoder.spec)
+    return {name: x.reshape(*batch, *x.shape[1:]) for name, x in fields.items()}
 
 
 @jax.jit

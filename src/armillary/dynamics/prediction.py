@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
 
 from armillary.config import ObjectiveConfig
 from armillary.dynamics.world_model import WorldModel
-from armillary.nets.image import batch_first, batch_last, postprocess, preprocess
+from armillary.nets.image import postprocess
 
 CONTEXT, LENGTH = 5, 50
 """Frames that are seen, and frames in all (PlaNet, Figure 10)."""
@@ -16,7 +19,7 @@ CONTEXT, LENGTH = 5, 50
 
 def predict_images(
     model: WorldModel,
-    images: UInt8[Array, "time 64 64 3"],
+    observations: Mapping[str, Shaped[Array | np.ndarray, "time *shape"]],
     actions: Float[Array, "time action"],
     key: PRNGKeyArray,
     config: ObjectiveConfig,
@@ -27,17 +30,21 @@ def predict_images(
 
     Args:
         model: the world model.
-        images: o_1..o_T, of which only the first `context` are seen.
-        actions: `actions[t]` leads to `images[t]`.
+        observations: o_1..o_T, each field by its name, of which only the first `context` are seen.
+        actions: `actions[t]` leads to row t of the observations.
         key: of the sampled states.
         config: how images are preprocessed.
-        context: frames that the posterior sees.
+        context: rows that the posterior sees.
     """
     image_key, belief_key, future_key = jax.random.split(key, 3)
-    seen = preprocess(images[:context], config.bits, image_key if config.dequantize else None)
-    embeddings = model.encoder(batch_last(seen))[:, None]
+    seen = model.encoder.prepare(
+        {name: x[:context] for name, x in observations.items()},
+        config.bits,
+        image_key if config.dequantize else None,
+    )
+    embeddings = model.encoder(seen)[:, None]
     posteriors, _ = model.dynamics.observe(embeddings, actions[:context, None], belief_key)
     last = jax.tree.map(lambda x: x[-1], posteriors)
     priors = model.dynamics.imagine(last, actions[context:, None], future_key)
     features = jnp.concatenate([model.dynamics.features(s) for s in (posteriors, priors)])
-    return postprocess(batch_first(model.decode(features[:, 0])))
+    return postprocess(model.decode_images(features[:, 0]))

@@ -18,7 +18,8 @@ from armillary.dynamics.ssm import SSM
 from armillary.errors import UsageError
 from armillary.nets.dense import Stack
 from armillary.nets.distributions import Normal
-from armillary.nets.image import Decoder, Encoder
+from armillary.nets.observations import ObservationDecoder, ObservationEncoder, Seen
+from armillary.spec import Spec
 
 DYNAMICS: dict[str, Callable[..., Dynamics]] = {"rssm": RSSM, "ssm": SSM, "rnn": RNN, "drnn": DRNN}
 """Of `(embedding_size, action_size, config, key=key)`, by the names in `ModelConfig.dynamics`."""
@@ -32,9 +33,9 @@ class WorldModel(eqx.Module):
     """p(s_t | s_t-1, a_t-1), p(o_t | s_t), p(r_t | s_t) and q(s_t | o_<=t, a_<t) (PlaNet, Eq. 2).
 
     Attributes:
-        encoder: images (3, 64, 64, N) to embeddings (N, E).
+        encoder: observations (N, ...) to embeddings (N, E).
         dynamics: the transition model and the posterior.
-        decoder: features (N, F) to the means of images (3, 64, 64, N); None where the
+        decoder: features (N, F) to the means of observations (N, ...); None where the
             representation is not reconstruction.
         reward_head: features (..., F) to the mean of the reward (..., 1).
         state_head: embeddings (..., E) to the mean and raw standard deviation of the features
@@ -43,16 +44,16 @@ class WorldModel(eqx.Module):
         discount_head: features (..., F) to the logit of going on (..., 1), if it is asked for.
     """
 
-    encoder: Encoder
+    encoder: ObservationEncoder
     dynamics: Dynamics
-    decoder: Decoder | None
+    decoder: ObservationDecoder | None
     reward_head: Stack
     state_head: Stack | None = None
     discount_head: Stack | None = None
 
     def __init__(
         self,
-        action_size: int,
+        spec: Spec,
         config: ModelConfig,
         representation: str = "reconstruction",
         *,
@@ -61,21 +62,21 @@ class WorldModel(eqx.Module):
         """Makes the initial parameters.
 
         Args:
-            action_size: entries of an action.
+            spec: what is observed, and the actions.
             config: sizes and the dynamics.
             representation: reconstruction, contrastive or reward; decides which heads there are.
             key: of the parameters.
         """
         keys = jax.random.split(key, 4)
-        self.encoder = Encoder(config.depth, config.image_activation, key=keys[0])
+        self.encoder = ObservationEncoder(spec, config, key=keys[0])
         dynamics = DYNAMICS[config.dynamics](
-            self.encoder.embedding_size, action_size, config, key=keys[1]
+            self.encoder.embedding_size, spec.action.size, config, key=keys[1]
         )
         self.dynamics = dynamics
         features = dynamics.feature_size
         self.decoder = None
         if representation == "reconstruction":
-            self.decoder = Decoder(features, config.depth, config.image_activation, key=keys[2])
+            self.decoder = ObservationDecoder(features, spec, config, key=keys[2])
         hidden = [config.reward_hidden or config.hidden] * config.reward_layers
         self.reward_head = Stack([features, *hidden, 1], config.activation, key=keys[3])
         if representation == "contrastive":
@@ -109,7 +110,7 @@ class WorldModel(eqx.Module):
             )
         return gaussian(self.state_head(embeddings), _STATE_MODEL_STD)
 
-    def decode(self, features: Float[Array, "batch features"]) -> Float[Array, "3 64 64 batch"]:
+    def decode(self, features: Float[Array, "batch features"]) -> Seen:
         """Returns the means of q(o_t | s_t).
 
         Raises:
@@ -121,3 +122,19 @@ class WorldModel(eqx.Module):
                 "there are no frames to show. Train with --representation reconstruction for them"
             )
         return self.decoder(features)
+
+    def decode_images(
+        self, features: Float[Array, "batch features"]
+    ) -> Float[Array, "batch 64 64 3"]:
+        """Returns the means of the images, of the first ones by name where there are several.
+
+        Raises:
+            UsageError: there is no decoder, or no image is observed.
+        """
+        images = self.decode(features).images
+        if not images:
+            raise UsageError(
+                "this world model observes no images, so there are no frames to show. Train with "
+                "--environment.observe image for them"
+            )
+        return images[min(images)]

@@ -1,11 +1,14 @@
-"""Wrappers between an environment's own actions and the vectors in [-1, 1] that an agent gives."""
+"""Wrappers between an environment's own actions and those that an agent gives.
+
+Vectors in [-1, 1], or the numbers 0, 1, ... of discrete ones.
+"""
 
 from __future__ import annotations
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
-from jaxtyping import Float32
+from gymnasium.spaces import Box, Discrete
+from jaxtyping import Bool, Float32
 
 from armillary.envs.guard import describe
 from armillary.errors import UsageError
@@ -15,7 +18,7 @@ class NormalizedActions(gymnasium.ActionWrapper):
     """Box actions of any shape and finite bounds, as a vector in [-1, 1].
 
     Raises:
-        UsageError: The actions are discrete, unbounded or of no dimension.
+        UsageError: The actions are no Box, unbounded or of no dimension.
     """
 
     def __init__(self, env: gymnasium.Env, name: str) -> None:
@@ -23,8 +26,8 @@ class NormalizedActions(gymnasium.ActionWrapper):
         space = env.action_space
         if not isinstance(space, Box):
             raise UsageError(
-                f"{name} has {type(space).__name__} actions, but PlaNet plans continuous actions: "
-                "use an environment whose action space is a Box"
+                f"{name} has {type(space).__name__} actions, expected a Box or Discrete: wrap it "
+                "in gymnasium.wrappers.TransformAction"
             )
         if not space.is_bounded("both") or not space.shape or not np.prod(space.shape):
             raise UsageError(
@@ -50,32 +53,82 @@ class NormalizedActions(gymnasium.ActionWrapper):
         return own.astype(self._space.dtype).clip(self._space.low, self._space.high)
 
 
-class PaddedActions(gymnasium.ActionWrapper):
-    """Actions with more entries than the environment has; it takes the first ones.
+class DiscreteActions(gymnasium.ActionWrapper):
+    """The numbers 0, 1, ..., n - 1 for discrete actions, from wherever they are counted."""
 
-    So one agent can play environments whose actions differ in size (PlaNet, Appendix C). In the
-    action space the bounds of all others are 0; what they are changes nothing.
+    def __init__(self, env: gymnasium.Env, name: str) -> None:
+        super().__init__(env)
+        self.name = name
+        self._own: Discrete = env.action_space  # type: ignore[assignment]
+        self.action_space = Discrete(int(self._own.n))
+
+    def action(self, action: int) -> np.integer:
+        """Returns the environment's own action."""
+        number = np.asarray(action)
+        whole = number.shape == () and np.issubdtype(number.dtype, np.integer)
+        if not whole or not 0 <= number < self._own.n:
+            raise UsageError(
+                f"the action is {action!r:.50}, but {self.name} has the discrete actions 0 to "
+                f"{self._own.n - 1}: give one of these numbers"
+            )
+        return self._own.dtype.type(number + self._own.start)
+
+
+def own_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    """Returns an environment with actions as agents give them.
 
     Raises:
-        UsageError: the environment has more entries than that.
+        UsageError: its actions are neither a bounded Box nor discrete.
+    """
+    if isinstance(env.action_space, Discrete):
+        return DiscreteActions(env, name)
+    return NormalizedActions(env, name)
+
+
+class PaddedActions(gymnasium.ActionWrapper):
+    """Actions with more entries, or more choices, than the environment has.
+
+    So one agent can play environments whose actions differ in size (PlaNet, Appendix C). Of a
+    vector the environment takes the first entries, and what the others are changes nothing; their
+    bounds are 0 in the action space. Choices that it does not have are refused.
+
+    Attributes:
+        action_mask: which entries or choices the environment has.
+
+    Raises:
+        UsageError: the environment has more than that.
     """
 
     def __init__(self, env: gymnasium.Env, name: str, size: int) -> None:
         super().__init__(env)
-        (self._own,) = env.action_space.shape  # type: ignore[misc]
+        self._discrete = isinstance(env.action_space, Discrete)
+        self._own = action_size(env)
         if size < self._own:
+            has = "{} discrete actions" if self._discrete else "actions of {} entries"
             raise UsageError(
-                f"{name} has actions of {self._own} entries, but action_size is {size}: give at "
-                "least as many"
+                f"{name} has {has.format(self._own)}, but action_size is {size}: give at least as "
+                "many"
             )
-        bound = np.where(np.arange(size) < self._own, 1, 0).astype(np.float32)
-        self.action_space = Box(-bound, bound, dtype=np.float32)
+        self.action_mask: Bool[np.ndarray, " size"] = np.arange(size) < self._own
+        bound = self.action_mask.astype(np.float32)
+        if self._discrete:
+            self.action_space = Discrete(size)
+        else:
+            self.action_space = Box(-bound, bound, dtype=np.float32)
 
-    def action(self, action: Float32[np.ndarray, " n"]) -> np.ndarray:
-        """Returns the entries that the environment has."""
+    def action(self, action: np.ndarray) -> np.ndarray:
+        """Returns the entries that the environment has, or a choice, which it checks itself."""
+        if self._discrete:
+            return action
         if np.shape(action) != self.action_space.shape:
             raise UsageError(
                 f"the action is {describe(action)}, expected {self.action_space.shape} finite "
                 "numbers in [-1, 1]"
             )
         return action[: self._own]
+
+
+def action_size(env: gymnasium.Env) -> int:
+    """Returns the entries of an action, or the number of discrete ones."""
+    space = env.action_space
+    return int(space.n) if isinstance(space, Discrete) else int(space.shape[0])  # type: ignore[index]

@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -14,10 +15,11 @@ from gymnasium.wrappers import RepeatAction, TimeLimit
 from armillary.advice import fitted
 from armillary.config import EnvironmentConfig
 from armillary.envs import catalogue, named, rendering
-from armillary.envs.actions import NormalizedActions, PaddedActions
+from armillary.envs.actions import PaddedActions, action_size, own_actions
 from armillary.envs.guard import Guard, failures, late
-from armillary.envs.pixels import Pixels
+from armillary.envs.observations import Observed, draws
 from armillary.errors import UsageError, nearest
+from armillary.spec import Spec
 from armillary.waiting import waiting_for
 
 TaskLike = str | gymnasium.Env | Callable[..., gymnasium.Env]
@@ -26,10 +28,12 @@ TaskLike = str | gymnasium.Env | Callable[..., gymnasium.Env]
 def make(task: TaskLike, config: EnvironmentConfig | None = None) -> gymnasium.Env:
     """Returns the environment that an agent sees.
 
-    Observations are `Box(0, 255, (size, size, 3), uint8)`, actions `Box(-1, 1, (n,), float32)`;
-    with `config.action_size` the bounds of the entries that the environment has no use for are 0.
-    Each action is repeated `config.action_repeat` times or until the episode ends, its rewards
-    summed. `info["simulator_steps"]` counts the steps of the wrapped environment since the reset.
+    Observations are `Box(0, 255, (size, size, 3), uint8)`, or what else `config.observe` asks for:
+    a vector, or a dictionary of several. Actions are `Box(-1, 1, (n,), float32)` or `Discrete(n)`;
+    with `config.action_size` they have that size, and an observation is a dictionary with the
+    `mask` of the entries that the environment has. Each action is repeated `config.action_repeat`
+    times or until the episode ends, its rewards summed. `info["simulator_steps"]` counts the steps
+    of the wrapped environment since the reset.
 
     Args:
         task: A task of the control suite (`cheetah-run`), an id of `gymnasium.make`
@@ -39,13 +43,14 @@ def make(task: TaskLike, config: EnvironmentConfig | None = None) -> gymnasium.E
         config: What the agent sees, and how it is rendered.
 
     Raises:
-        UsageError: The task is unknown, its actions are not a bounded Box, or it gives no images.
+        UsageError: The task is unknown, its actions are neither a bounded Box nor discrete, or it
+            does not give what is to be observed.
         RenderingError: No rendering back end works here, or not the one asked for.
         EnvironmentFailure: The environment could not be made; later, when it raises or returns
             what it did not promise.
     """
     config = config or EnvironmentConfig()
-    return Pixels(control(task, config), _called(task), config.size, config.pixels)
+    return Observed(control(task, config, draw=draws(config)), _called(task), config)
 
 
 def control(
@@ -53,7 +58,7 @@ def control(
 ) -> gymnasium.Env:
     """Returns the environment as an agent acts in it, with the task's own observations.
 
-    Everything `make` does but the pixels. Arguments and errors as there.
+    Everything `make` does but what is observed. Arguments and errors as there.
 
     Args:
         task: likewise.
@@ -66,25 +71,66 @@ def control(
         env = _raw(task, name, config, draw)
     if config.time_limit is not None:
         env = TimeLimit(env, config.time_limit)
-    env = NormalizedActions(Guard(env, name, config.step_timeout), name)
+    env = own_actions(Guard(env, name, config.step_timeout), name)
     if config.action_size is not None:
         env = PaddedActions(env, name, config.action_size)
     repeat = config.action_repeat or catalogue.action_repeat(task)
     return RepeatAction(env, repeat) if repeat > 1 else env
 
 
-def common_action_size(tasks: Sequence[str], config: EnvironmentConfig) -> int:
-    """Returns the most entries that an action of one of the tasks has.
+def spec_of(tasks: Sequence[str], config: EnvironmentConfig) -> Spec:
+    """Returns what an agent of these tasks is made from.
+
+    Raises:
+        UsageError: as `make`; or the tasks are not for one agent.
+    """
+    config = common(tasks, config)
+    specs = []
+    for task in tasks:
+        env = make(task, config)
+        specs.append(env.get_wrapper_attr("agent_spec"))
+        env.close()
+    return agreed(dict(zip(tasks, specs, strict=True)))
+
+
+def common(tasks: Sequence[str], config: EnvironmentConfig) -> EnvironmentConfig:
+    """Returns the settings for several tasks together: the size of their actions is the largest.
 
     Raises:
         UsageError: a task is unknown.
     """
+    if len(tasks) == 1 or config.action_size is not None:
+        return config
     sizes = []
     for task in tasks:
         env = control(task, config, draw=False)
-        sizes.append(int(env.action_space.shape[0]))  # type: ignore[index]
+        sizes.append(action_size(env))
         env.close()
-    return max(sizes)
+    return replace(config, action_size=max(sizes))
+
+
+def fitting(config: EnvironmentConfig, spec: Spec) -> EnvironmentConfig:
+    """Returns the settings with which an environment is one of an agent's spec.
+
+    Those of a run say nothing of a size that several tasks have in common: it was found out.
+    """
+    return replace(config, action_size=spec.action.size) if spec.masked else config
+
+
+def agreed(specs: Mapping[str, Spec]) -> Spec:
+    """Returns the spec of one agent for several tasks, from those of each.
+
+    Raises:
+        UsageError: they differ.
+    """
+    first, *others = specs
+    for task in others:
+        if specs[task] != specs[first]:
+            raise UsageError(
+                f"one agent cannot learn {first} ({specs[first]}) and {task} ({specs[task]}): they "
+                "differ in what is observed or in the kind of their actions"
+            )
+    return specs[first]
 
 
 @contextmanager

@@ -11,18 +11,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
-from jaxtyping import Bool, Float32, Float64, UInt8
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorWrapper
+from jaxtyping import Bool, Float64
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import catalogue, pixels, rendering
 from armillary.envs.build import TaskLike, make
 from armillary.envs.guard import late
 from armillary.errors import EnvironmentFailure, UsageError
+from armillary.spec import Spec
 from armillary.waiting import waiting_for
 
 _NEVER = AutoresetMode.DISABLED
@@ -41,7 +43,7 @@ _CLOSING = 40.0
 
 def side_by_side(
     task: TaskLike, config: EnvironmentConfig | None = None, count: int = 1
-) -> VectorEnv:
+) -> SideBySide:
     """Returns `count` environments as `make` returns them, stepped together.
 
     Nothing is reset by itself. An episode that is over holds: its observation stays, its rewards
@@ -78,7 +80,7 @@ def side_by_side(
     create = _Create(task, config, os.getpid())
     if not config.processes:
         with _quiet_gymnasium():
-            return _SideBySide(SyncVectorEnv([create] * count, autoreset_mode=_NEVER))
+            return SideBySide(SyncVectorEnv([create] * count, autoreset_mode=_NEVER))
     patience = None
     if config.step_timeout is not None:  # for the steps of an action, and the drawing
         patience = (1 + (config.action_repeat or catalogue.action_repeat(task))) * (
@@ -149,22 +151,31 @@ class _Hold(gymnasium.Wrapper):
         return observation, float(reward), False, False, info
 
 
-class _SideBySide(VectorWrapper):
-    """Gives the flags their place again."""
+class SideBySide(VectorWrapper):
+    """Several environments, stepped together: what `side_by_side` returns.
+
+    Gives the flags their place again.
+    """
+
+    @cached_property
+    def agent_spec(self) -> Spec:
+        """What an agent of these environments is made from."""
+        with _quiet_gymnasium():
+            return self.env.call("agent_spec")[0]  # type: ignore[attr-defined]
 
     def reset(
         self,
         *,
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[UInt8[np.ndarray, "count size size 3"], dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         with _quiet_gymnasium():
             return self._reset(seed, options)
 
     def step(
-        self, actions: Float32[np.ndarray, "count n"]
+        self, actions: np.ndarray
     ) -> tuple[
-        UInt8[np.ndarray, "count size size 3"],
+        Any,
         Float64[np.ndarray, " count"],
         Bool[np.ndarray, " count"],
         Bool[np.ndarray, " count"],
@@ -184,7 +195,7 @@ class _SideBySide(VectorWrapper):
         return self.env.step(actions)
 
 
-class _InProcesses(_SideBySide):
+class _InProcesses(SideBySide):
     """Gives failures their name, waits for no process for ever, and leaves none behind.
 
     Args:

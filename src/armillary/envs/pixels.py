@@ -10,9 +10,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Space, Tuple
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
-from armillary.envs.guard import LARGEST, describe
+from armillary.envs.guard import describe
 from armillary.errors import EnvironmentFailure, UsageError, nearest
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ _ROUNDING = 1e-4
 """By how much of its range a value may leave it: what rounding does."""
 
 
-class Pixels(gymnasium.Wrapper):
-    """Observations as images: `Box(0, 255, (size, size, 3), uint8)`.
+class ImageSource:
+    """Where the images of an environment come from, as (size, size, 3) bytes.
 
     What an observation space promises as the largest value becomes 255: a mask of 0 and 1 is black
     and white. With several images in an observation, or none that is the obvious one, a warning
@@ -39,23 +39,27 @@ class Pixels(gymnasium.Wrapper):
             nested one), or `auto`: the observation if it holds an image and only one, or one that
             is called pixels, image or rgb; else `render()`.
 
+    Attributes:
+        path: Of the image in an observation; None: it is drawn.
+
     Raises:
         UsageError: Neither the observation nor `render()` gives images, or not the one asked for.
     """
 
     def __init__(self, env: gymnasium.Env, name: str, size: int = 64, source: str = "auto") -> None:
-        super().__init__(env)
-        self.name, self.size = name, size
-        self._path = self._choose(source)
-        if self._path is not None:
-            self._keys, self._space = self._images[self._path]
-        self.observation_space = Box(0, 255, (size, size, 3), np.uint8)
-        self._image = np.zeros((size, size, 3), np.uint8)
+        self.env, self.name, self.size = env, name, size
+        self.path = self._choose(source)
+        if self.path is not None:
+            self._keys, box = self._images[self.path]
+            assert isinstance(box, Box)  # an image is in no other
+            self._space = box
 
     def _choose(self, source: str) -> str | None:
         """Returns the path of the image in an observation; None: it is drawn."""
         space = getattr(self.env, "observation_space", None)
-        images = self._images = {"/".join(map(str, k)): (k, box) for k, box in _find_images(space)}
+        images = self._images = {
+            "/".join(map(str, k)): (k, box) for k, box in parts(space) if is_image(box)
+        }
         draws = self.env.render_mode == "rgb_array"
         if source in images:
             return source
@@ -88,43 +92,22 @@ class Pixels(gymnasium.Wrapper):
             _say(self.name, "render()", _listed(images))
         return None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[UInt8[np.ndarray, "size size 3"], dict[str, Any]]:
-        """Resets the environment."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._see(observation), info
+    def see(self, observation: Any, when: str) -> UInt8[np.ndarray, "size size 3"]:
+        """Returns the image of an observation that the environment has just given.
 
-    def step(
-        self, action: Float32[np.ndarray, " n"]
-    ) -> tuple[UInt8[np.ndarray, "size size 3"], float, bool, bool, dict[str, Any]]:
-        """Steps the environment."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        steps = self.env.get_wrapper_attr("simulator_steps")
-        if not abs(float(reward)) <= LARGEST:
-            raise EnvironmentFailure(
-                f"{self.name}: the rewards of the steps of one action, the last of them step "
-                f"{steps}, add up to {reward}, more than 32 bits hold (3.4e38): scale them down in "
-                "the environment"
-            )
-        info = {**info, "simulator_steps": steps}
-        return self._see(observation), float(reward), terminated, truncated, info
+        Args:
+            observation: the environment's own.
+            when: `at step 3`, for messages.
 
-    def render(self) -> UInt8[np.ndarray, "size size 3"]:
-        """Returns the last observation."""
-        return self._image.copy()
-
-    def _see(self, observation: Any) -> UInt8[np.ndarray, "size size 3"]:
-        steps = self.env.get_wrapper_attr("simulator_steps")
-        when = f"at step {steps}" if steps else "at reset"
-        if self._path is None:
+        Raises:
+            EnvironmentFailure: It is not what was promised.
+        """
+        if self.path is None:
             where = f"{self.name}: render() {when}"
-            self._image = _to_rgb(self.env.render(), None, self.size, where)
-        else:
-            where = f"{self.name}: the observation {when}"
-            image = _entry(observation, self._keys, where)
-            self._image = _to_rgb(image, self._space, self.size, where)
-        return self._image.copy()
+            return _to_rgb(self.env.render(), None, self.size, where)
+        where = f"{self.name}: the observation {when}"
+        image = entry(observation, self._keys, where)
+        return _to_rgb(image, self._space, self.size, where)
 
 
 @cache
@@ -143,20 +126,20 @@ def _listed(images: Iterable[str]) -> str:
     return ", ".join(repr(path) for path in images) or "none"
 
 
-def _find_images(space: Space | None, keys: tuple = ()) -> Iterator[tuple[tuple, Box]]:
-    """Yields where each image is in an observation, and its space."""
-    if isinstance(space, Box) and _is_image(space):
-        yield keys, space
-    parts: Any = ()
+def parts(space: Space | None, keys: tuple = ()) -> Iterator[tuple[tuple, Space]]:
+    """Yields the keys and the space of each part of an observation, however nested."""
+    inner: Any = ()
     if isinstance(space, Dict):
-        parts = space.items()
+        inner = space.items()
     elif isinstance(space, Tuple):
-        parts = enumerate(space)
-    for key, part in parts:
-        yield from _find_images(part, (*keys, key))
+        inner = enumerate(space)
+    elif space is not None:
+        yield keys, space
+    for key, part in inner:
+        yield from parts(part, (*keys, key))
 
 
-def _entry(observation: Any, keys: tuple, where: str) -> Any:
+def entry(observation: Any, keys: tuple, where: str) -> Any:
     """Returns what an observation holds there."""
     found = observation
     for key in keys:
@@ -171,7 +154,10 @@ def _entry(observation: Any, keys: tuple, where: str) -> Any:
     return found
 
 
-def _is_image(space: Box) -> bool:
+def is_image(space: Space) -> bool:
+    """Whether what a space holds is taken for an image."""
+    if not isinstance(space, Box):
+        return False
     if len(space.shape) not in (2, 3):
         return False
     sides = sorted(space.shape)[-2:]

@@ -20,20 +20,38 @@ from armillary.config import Config
 from armillary.machine.flop import matrix_flop
 from armillary.machine.timing import Timing, timed
 from armillary.replay.sampler import Batch
+from armillary.spec import Spec
 from armillary.training.rollout import compiled
 
 
-def example_batch(config: Config, action_size: int) -> Batch:
-    """Returns random experience in the shape of a batch: B chunks of L steps."""
+def example_batch(config: Config, spec: Spec) -> Batch:
+    """Returns random experience in the shape of a batch: B windows of L steps."""
     generator = np.random.default_rng(0)
     shape = (config.training.batch_size, config.training.chunk_length)
-    size = config.environment.size
+    actions = generator.uniform(-1, 1, (*shape, spec.action.size)).astype(np.float32)
+    if spec.discrete:
+        actions = spec.stored_action(actions.argmax(axis=-1))
     return Batch(
-        image=generator.integers(0, 256, (*shape, size, size, 3), np.uint8),
-        action=generator.uniform(-1, 1, (*shape, action_size)).astype(np.float32),
+        observation=example_observation(spec, shape),
+        action=actions,
         reward=generator.uniform(0, 1, shape).astype(np.float32),
         terminal=np.zeros(shape, bool),
     )
+
+
+def example_observation(spec: Spec, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Returns random observations with these leading axes; every entry of an action counts."""
+    generator = np.random.default_rng(0)
+    observation: dict[str, np.ndarray] = {}
+    for name, field in spec.fields.items():
+        whole = (*shape, *field.shape)
+        if field.is_image:
+            observation[name] = generator.integers(0, 256, whole, np.uint8)
+        elif field.dtype == "bool":
+            observation[name] = np.ones(whole, bool)
+        else:
+            observation[name] = generator.standard_normal(whole).astype(field.dtype)
+    return observation
 
 
 def time_update(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
@@ -71,25 +89,24 @@ def _time(function: Callable[..., Any], arguments: tuple[Any, ...], repeats: int
 
 def time_copy(agent: Agent, config: Config, repeats: int) -> Timing:
     """Times the copying of a batch to the device."""
-    batch = example_batch(config, agent.action_size)
+    batch = example_batch(config, agent.spec)
     return timed(lambda: jax.block_until_ready(jax.device_put(batch)), repeats)
 
 
 def _on_device(agent: Agent, config: Config) -> Batch:
-    return jax.device_put(example_batch(config, agent.action_size))
+    return jax.device_put(example_batch(config, agent.spec))
 
 
 def time_act(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
-    """Times one action for one environment, its image on the host, with exploration."""
-    size = config.environment.size
-    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    """Times one action for one environment, its observation on the host, with exploration."""
+    observation = example_observation(agent.spec, (1,))
     act, key = compiled(agent), seeding.key(0, "act")
     belief = agent.initial_belief(state, 1)
 
     def once() -> None:
-        jax.block_until_ready(act(state, belief, image, key, 0, explore=True))
+        jax.block_until_ready(act(state, belief, observation, key, 0, explore=True))
 
-    flop = matrix_flop(partial(agent.act, explore=True), state, belief, image, key)
+    flop = matrix_flop(partial(agent.act, explore=True), state, belief, observation, key)
     return timed(once, repeats, flop=flop)
 
 

@@ -19,7 +19,7 @@ from armillary import __version__, seeding
 from armillary.agents.registry import make_agent
 from armillary.config import Config, PlannerConfig
 from armillary.envs import action_repeat, tasks
-from armillary.envs.build import common_action_size
+from armillary.envs.build import spec_of
 from armillary.envs.catalogue import names
 from armillary.machine import resources
 from armillary.machine.agent import acting, time_act, time_copy, time_parts, time_update
@@ -62,13 +62,14 @@ def measure(
     first = dataclasses.replace(config, task=config.tasks[0])  # of several, which is simulated
     say("environment and rendering")
     environment = measure_environment(first, repeats, every_renderer)
+    spec = Spec.from_dict(environment.pop("spec"))
     if len(config.tasks) > 1:
-        environment["action_size"] = common_action_size(config.tasks, config.environment)
+        spec = spec_of(config.tasks, config.environment)
     precisions = ("float32",) if jax.default_backend() == "cpu" else tuple(PRECISIONS)
     sizes = sizes or ((1024, 2048, 4096) if len(precisions) == 1 else (4096, 8192, 16384))
     say("matrix rate")
     rates = matrix_rates(precisions, sizes, repeats)
-    agent = make_agent(config, environment["action_size"])
+    agent = make_agent(config, spec)
     action = acting(agent)
     state = jax.jit(agent.init)(seeding.key(0, "bench"))
     say(action.name)
@@ -91,7 +92,8 @@ def measure(
         "agent": config.agent,
         "preset": config.preset,
         "task": config.task,
-        "action_size": environment.pop("action_size"),
+        "spec": spec.as_dict(),
+        "action_size": spec.action.size,
         "action_repeat": config.environment.action_repeat,
         "machine": describe(),
         "matrix_gflop_per_second": {name: rate / 1e9 for name, rate in rates.items()},

@@ -12,8 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from armillary.config import Config
 from armillary.envs import make, rendering
 from armillary.envs.catalogue import names
@@ -84,7 +82,7 @@ def measure_environment(config: Config, repeats: int, every_renderer: bool) -> d
     """
     chosen = rendering.choose(config.environment.renderer) if config.task in names() else "none"
     count = 100 * repeats
-    size, steps = _elsewhere(step_seconds, config, count)
+    spec, steps = _elsewhere(step_seconds, config, count)
     frames: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     for backend in _backends(config, chosen, every_renderer):
@@ -104,7 +102,7 @@ def measure_environment(config: Config, repeats: int, every_renderer: bool) -> d
     step["simulator_steps_per_second"] = repeat * step["per_second"]
     step["with_image"] = not frames
     return {
-        "action_size": size,
+        "spec": spec,
         "environment_step": step,
         "renderer": chosen,
         "rendering": frames,
@@ -132,12 +130,14 @@ def _elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
             ) from error
 
 
-def step_seconds(config: Config, count: int) -> tuple[int, list[float]]:
-    """Returns the size of an action, and the times of `count` environment steps of R each.
+def step_seconds(config: Config, count: int) -> tuple[dict[str, Any], list[float]]:
+    """Returns the environment's spec, and the times of `count` environment steps of R each.
 
     A task of the control suite is not drawn; of any other the image is part of the step.
     """
-    env = _simulator(config)
+    env = make(config.task, config.environment)
+    spec = env.get_wrapper_attr("agent_spec").as_dict()
+    env = env if config.task not in names() else _undrawn(env, config)
     env.action_space.seed(0)
     env.reset(seed=0)
     seconds = []
@@ -148,9 +148,8 @@ def step_seconds(config: Config, count: int) -> tuple[int, list[float]]:
         seconds.append(time.perf_counter() - start)
         if terminated or truncated:
             env.reset()
-    size = int(np.prod(env.action_space.shape))
     env.close()
-    return size, seconds[1:]
+    return spec, seconds[1:]
 
 
 def frame_seconds(config: Config, count: int) -> list[float]:
@@ -168,9 +167,9 @@ def frame_seconds(config: Config, count: int) -> list[float]:
     return seconds[3:]
 
 
-def _simulator(config: Config) -> Any:
-    if config.task not in names():
-        return make(config.task, config.environment)
+def _undrawn(env: Any, config: Config) -> Any:
+    """Closes an environment of the control suite; returns it as one that is never drawn."""
+    env.close()
     from gymnasium.wrappers import RepeatAction
 
     from armillary.envs.suite import ControlSuite

@@ -69,6 +69,10 @@ class TanhNormal(NamedTuple):
         return jnp.sum(gaussian + _log_slope(self.mean + self.std * noise), axis=-1)
 
 
+IMPOSSIBLE = -1e9
+"""The logit of a choice that may not be taken: finite, so that its share of the entropy is 0."""
+
+
 class OneHot(NamedTuple):
     """A categorical distribution over one-hot vectors, its samples with straight-through gradients.
 

@@ -10,13 +10,16 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from armillary.config import BehaviorConfig
 from armillary.dynamics.base import Dynamics, LatentState
 from armillary.nets.dense import Stack
 from armillary.nets.policy import Policy
 from armillary.objectives.values import fixed_step_value, lambda_return, reward_sum
+from armillary.replay.sampler import Batch
+from armillary.spec import MASK
 
 
 @runtime_checkable
@@ -32,6 +35,42 @@ class Imaginable(Protocol):
         """Returns the probability that the episode goes on after s_t."""
 
 
+class Starts(NamedTuple):
+    """States from which trajectories are imagined.
+
+    Attributes:
+        latent: s_t, one leading axis.
+        mask: which entries of an action count from there on, or which discrete actions there are;
+            None: all.
+        weights: of the starts, 1 on average; None: 1.
+    """
+
+    latent: LatentState
+    mask: Bool[Array, "starts action"] | None = None
+    weights: Float[Array, " starts"] | None = None
+
+    @classmethod
+    def of(cls, posteriors: LatentState, batch: Batch) -> Starts:
+        """Returns the states that were inferred of a batch, leading axes (time, batch)."""
+
+        def flat(x: Array) -> Array:
+            return x.reshape(-1, *x.shape[2:])
+
+        def of_batch(x: Array | np.ndarray) -> Array:
+            return flat(jnp.swapaxes(jnp.asarray(x), 0, 1))
+
+        mask, weights = batch.observation.get(MASK), None
+        if batch.valid is not None:
+            valid = of_batch(batch.valid)
+            weights = valid / jnp.mean(valid)
+        latent = jax.tree.map(flat, posteriors)
+        return cls(latent, None if mask is None else of_batch(mask), weights)
+
+    def mean(self, x: Float[Array, "*axes starts"]) -> Float[Array, ""]:
+        """Returns a mean in which each start has its weight."""
+        return jnp.mean(x if self.weights is None else x * self.weights)
+
+
 class Imagined(NamedTuple):
     """Trajectories {s_tau}, tau = t ... t + H, imagined from many states s_t at once.
 
@@ -39,8 +78,8 @@ class Imagined(NamedTuple):
         features: of the states.
         estimates: of their values, see `behavior_loss`.
         entropies: of the policy in the H states in which it acts.
-        weights: the probability that the episode has not ended before a state; 1 where the world
-            model does not predict the end.
+        weights: of the states: the probability that the episode has not ended before (1 where the
+            world model does not predict the end), times that of the start.
     """
 
     features: Float[Array, "states starts features"]
@@ -52,7 +91,7 @@ class Imagined(NamedTuple):
 def imagine(
     model: Imaginable,
     policy: Policy,
-    start: LatentState,
+    starts: Starts,
     horizon: int,
     key: PRNGKeyArray,
     *,
@@ -63,7 +102,7 @@ def imagine(
     Args:
         model: the world model.
         policy: the action model.
-        start: s_t, one leading axis.
+        starts: s_t.
         horizon: H.
         key: of the samples of actions and states.
         through_policy: whether gradients flow through what the policy sees of a state, too.
@@ -72,10 +111,10 @@ def imagine(
         The H + 1 states s_t ... s_t+H, with a leading axis of time, and an estimate of the policy's
         entropy in the first H.
     """
+    start, mask = starts.latent, starts.mask
     count = start.deterministic.shape[0]
     action_key, state_key = jax.random.split(key)
-    action_size = policy.action_size
-    action_noise = policy.noise(action_key, horizon, count, action_size)
+    action_noise = policy.noise(action_key, horizon, count)
     state_noise = jax.random.normal(state_key, (horizon, count, model.dynamics.stochastic_size))
 
     def step(
@@ -83,8 +122,10 @@ def imagine(
     ) -> tuple[LatentState, tuple[LatentState, Array]]:
         seen = model.dynamics.features(state)
         seen = seen if through_policy else jax.lax.stop_gradient(seen)
-        distribution = policy(seen)
+        distribution = policy(seen, mask)
         action = distribution.sample(noise[0])
+        if mask is not None:
+            action = action * mask
         state = model.dynamics.predict(state, action, noise[1])
         return state, (state, distribution.entropy(noise[0]))
 
@@ -97,7 +138,7 @@ def behavior_loss(
     policy: Policy,
     model: Imaginable,
     value: Stack,
-    start: LatentState,
+    starts: Starts,
     key: PRNGKeyArray,
     config: BehaviorConfig,
 ) -> tuple[Float[Array, ""], Imagined]:
@@ -111,13 +152,13 @@ def behavior_loss(
         policy: the action model.
         model: the world model.
         value: the value model that estimates what comes beyond (the slow one, if there is one).
-        start: s_t, one leading axis; gets no gradient.
+        starts: s_t, which get no gradient.
         key: of the samples.
         config: the horizon, gamma, lambda and the estimate.
     """
-    start = jax.lax.stop_gradient(start)
+    starts = jax.lax.stop_gradient(starts)
     states, entropies = imagine(
-        model, policy, start, config.horizon, key, through_policy=config.through_policy
+        model, policy, starts, config.horizon, key, through_policy=config.through_policy
     )
     features, rewards, goes_on = (
         model.dynamics.features(states),
@@ -134,6 +175,8 @@ def behavior_loss(
             estimates = lambda_return(rewards, values, discounts, config.trace)
     alive = jnp.concatenate([jnp.ones_like(goes_on[:1]), goes_on[:-1]])
     weights = jax.lax.stop_gradient(jnp.cumprod(alive, axis=0))
+    if starts.weights is not None:
+        weights *= starts.weights
     worth = estimates[:-1] + config.entropy_scale * entropies
     loss = -jnp.mean(weights[:-1] * worth)
     return loss, Imagined(features, estimates, entropies, weights)

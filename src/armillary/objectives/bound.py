@@ -38,7 +38,8 @@ def clipped_divergence(
     return jnp.maximum(jnp.mean(nats, where=where), free_nats)
 
 
-Complexity = Callable[[Normal, Normal, float, Literal["step", "batch"]], Float[Array, ""]]
+Complexity = Callable[..., Float[Array, ""]]
+"""Of the posterior, the prior, the free nats and what they are per, as `clipped_divergence`."""
 
 
 def variational_bound(

@@ -8,7 +8,7 @@ also what trains the predictions of a model that has no divergence.
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from armillary.config import ObjectiveConfig
 from armillary.dynamics.base import Dynamics, LatentState
@@ -35,17 +35,27 @@ def prediction_scales(config: ObjectiveConfig, dynamics: Dynamics) -> tuple[floa
 
 
 def prediction_weights(
-    distances: int, time: int, fixed: bool = False
-) -> Float[Array, "distance time"]:
+    distances: int,
+    time: int,
+    fixed: bool = False,
+    valid: Bool[Array, "time batch"] | None = None,
+) -> Float[Array, "distance time"] | Float[Array, "distance time batch"]:
     """Returns the weights of the mean over the time steps that are predicted, then over distances.
 
     Args:
         distances: D.
         time: T.
         fixed: only the greatest distance counts (Eq. 6), not all of them (Eq. 7).
+        valid: which steps count; None: all. With it weights have an axis of the batch, too, whose
+            mean they are multiplied with.
     """
     mask = predictable(distances, time)
-    weights = mask / jnp.sum(mask, axis=1, keepdims=True)
+    if valid is None:
+        weights = mask / jnp.sum(mask, axis=1, keepdims=True)
+    else:
+        both = mask[..., None] & valid
+        counts = jnp.sum(both, axis=(1, 2), keepdims=True)
+        weights = both / jnp.maximum(counts, 1) * valid.shape[1]
     return weights.at[:-1].set(0.0) if fixed else weights / distances
 
 
@@ -53,7 +63,7 @@ def predicted_reward_loss(
     model: WorldModel,
     predictions: LatentState,
     rewards: Float[Array, "time batch"],
-    weights: Float[Array, "distance time"],
+    weights: Float[Array, "distance time"] | Float[Array, "distance time batch"],
 ) -> Float[Array, ""]:
     """Returns half the squared error of the rewards of the predicted states, in nats per time step.
 
@@ -63,15 +73,17 @@ def predicted_reward_loss(
         rewards: r_t.
         weights: from `prediction_weights`.
     """
-    errors = jnp.mean((model.reward(predictions) - rewards) ** 2, axis=-1)
-    return 0.5 * jnp.sum(weights * errors)
+    errors = (model.reward(predictions) - rewards) ** 2
+    if weights.ndim == 3:
+        return 0.5 * jnp.sum(jnp.mean(weights * errors, axis=-1))
+    return 0.5 * jnp.sum(weights * jnp.mean(errors, axis=-1))
 
 
 def predicted_image_loss(
     model: WorldModel,
     predictions: LatentState,
-    images: Float[Array, "batch time 64 64 3"],
-    weights: Float[Array, "distance time"],
+    images: dict[str, Float[Array, "batch time 64 64 3"]],
+    weights: Float[Array, "distance time"] | Float[Array, "distance time batch"],
     steps: int | None,
     key: PRNGKeyArray,
 ) -> Float[Array, ""]:
@@ -82,27 +94,29 @@ def predicted_image_loss(
     Args:
         model: the world model.
         predictions: from `multi_step_priors`, leading axes (distance, time, batch).
-        images: o_t as preprocessed.
+        images: o_t as preprocessed, by name.
         weights: from `prediction_weights`.
         steps: decode only so many of the time steps, see `every_few_steps`.
         key: of which they are.
     """
-    batch, time = images.shape[:2]
     features = model.dynamics.features(predictions).transpose(2, 1, 0, 3)
+    batch, time = features.shape[:2]
     every = jnp.broadcast_to(weights.T, (batch, time, weights.shape[0]))
     kept = every_few_steps((images, features, every), steps, key)
-    assert (
-        model.decoder is not None
-    )  # the configuration asks for no images of other representations
-    count = len(kept[0])
+    assert model.decoder is not None  # the configuration has images in reconstruction alone
+    count = len(kept[1])
     piece = max(1, piece_size(count) // weights.shape[0])
-    return sum_in_pieces(_image_loss, model.decoder, kept, piece) * time / count
+    return sum_in_pieces(_image_loss, model.decoder.images, kept, piece) * time / count
 
 
 def _image_loss(
-    decoder: Decoder, inputs: tuple[Array, Array, Array], _: Array | None
+    decoders: dict[str, Decoder], inputs: tuple[dict[str, Array], Array, Array], _: Array | None
 ) -> Float[Array, ""]:
     images, features, weights = inputs
-    means = decoder(features.reshape(-1, features.shape[-1]))
-    errors = means.reshape(*means.shape[:3], *weights.shape) - batch_last(images)[..., None]
-    return 0.5 * jnp.sum(weights * jnp.sum(errors**2, axis=(0, 1, 2)))
+    total = jnp.zeros(())
+    for name, decoder in decoders.items():
+        means = decoder(features.reshape(-1, features.shape[-1]))
+        true = batch_last(images[name])[..., None]
+        errors = means.reshape(*means.shape[:3], *weights.shape) - true
+        total += 0.5 * jnp.sum(weights * jnp.sum(errors**2, axis=(0, 1, 2)))
+    return total

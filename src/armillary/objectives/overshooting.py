@@ -81,6 +81,7 @@ def multi_step_divergences(
     priors: Normal,
     free_nats: float = 0.0,
     free_nats_per: Literal["step", "batch"] = "step",
+    valid: Bool[Array, "time batch"] | None = None,
 ) -> Float[Array, " distance"]:
     """Returns E KL[q(s_t | o_<=t) || p(s_t | s_t-1)], s_t-1 predicted from s_t-d, for each d.
 
@@ -92,9 +93,12 @@ def multi_step_divergences(
         priors: from `multi_step_priors`, leading axes (distance, time, batch).
         free_nats: as in `clipped_divergence`, for each distance.
         free_nats_per: likewise.
+        valid: which steps count; None: all.
     """
     distances, time, batch, _ = priors.mean.shape
     mask = jnp.broadcast_to(predictable(distances, time)[..., None], (distances, time, batch))
+    if valid is not None:
+        mask = mask & valid
 
     def pad(belief: Normal) -> Normal:
         mean = jnp.where(mask[..., None], belief.mean, 0.0)
@@ -114,6 +118,7 @@ def multi_step_bound(
     free_nats: float = 0.0,
     free_nats_per: Literal["step", "batch"] = "step",
     divergence_scale: float = 1.0,
+    valid: Bool[Array, "time batch"] | None = None,
 ) -> Float[Array, ""]:
     """Returns the bound on predictions of one distance d (PlaNet, Eq. 6), in nats per time step:
 
@@ -129,8 +134,9 @@ def multi_step_bound(
         free_nats: as in `clipped_divergence`.
         free_nats_per: likewise.
         divergence_scale: beta.
+        valid: which steps count; None: all.
     """
-    nats = multi_step_divergences(posterior, priors, free_nats, free_nats_per)
+    nats = multi_step_divergences(posterior, priors, free_nats, free_nats_per, valid)
     return jnp.mean(log_likelihood) - divergence_scale * nats[-1]
 
 
@@ -142,6 +148,7 @@ def overshooting_bound(
     free_nats: float = 0.0,
     free_nats_per: Literal["step", "batch"] = "step",
     divergence_scales: Sequence[float] = (1.0,),
+    valid: Bool[Array, "time batch"] | None = None,
 ) -> Float[Array, ""]:
     """Returns the bound of latent overshooting (PlaNet, Eq. 7), in nats per time step:
 
@@ -157,9 +164,12 @@ def overshooting_bound(
         free_nats: likewise, for each distance.
         free_nats_per: likewise.
         divergence_scales: beta_1, beta_2, ...; the last holds for all further distances.
+        valid: which steps count; None: all.
     """
     distances = priors.mean.shape[0]
-    nats = multi_step_divergences(targets(posterior, distances), priors, free_nats, free_nats_per)
+    nats = multi_step_divergences(
+        targets(posterior, distances), priors, free_nats, free_nats_per, valid
+    )
     last = len(divergence_scales) - 1
     scales = jnp.array([divergence_scales[min(d, last)] for d in range(distances)])
     return jnp.mean(log_likelihood) - jnp.mean(scales * nats)

@@ -1,6 +1,6 @@
-"""Episodes, kept safely on disk, and batches of chunks drawn from them."""
+"""Episodes, kept safely on disk, and batches of windows drawn from them."""
 
 from armillary.replay.episodes import Episode, EpisodeStore
-from armillary.replay.sampler import Batch, ChunkSampler, prefetch
+from armillary.replay.sampler import Batch, WindowSampler, prefetch
 
-__all__ = ["Batch", "ChunkSampler", "Episode", "EpisodeStore", "prefetch"]
+__all__ = ["Batch", "Episode", "EpisodeStore", "WindowSampler", "prefetch"]

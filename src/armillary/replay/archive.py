@@ -40,12 +40,19 @@ def read_array(archive: zipfile.ZipFile, name: str, dtype: DTypeLike) -> np.ndar
         ValueError: as `read_header`.
     """
     with archive.open(f"{name}.npy") as member:
-        shape = read_header(archive, member, dtype)
+        shape, _ = read_header(archive, member, dtype)
         return np.frombuffer(member.read(), dtype).reshape(shape)
 
 
-def read_header(archive: zipfile.ZipFile, member: IO[bytes], dtype: DTypeLike) -> tuple[int, ...]:
-    """Reads the header of an array; returns its shape, which fits the bytes that follow.
+def read_header(
+    archive: zipfile.ZipFile, member: IO[bytes], dtype: DTypeLike | None
+) -> tuple[tuple[int, ...], np.dtype]:
+    """Reads the header of an array; returns its shape, which fits the bytes that follow, and type.
+
+    Args:
+        archive: the archive.
+        member: the opened member.
+        dtype: the type that is expected; None: any.
 
     Raises:
         ValueError: it is of another type or memory order, or longer or shorter than its bytes.
@@ -55,9 +62,10 @@ def read_header(archive: zipfile.ZipFile, member: IO[bytes], dtype: DTypeLike) -
         raise ValueError(f"{member.name} in NumPy's format {version}")
     shape, fortran_order, found = np.lib.format.read_array_header_1_0(member)
     size = archive.getinfo(member.name).file_size - member.tell()
-    if fortran_order or found != dtype or math.prod(shape) * found.itemsize != size:
+    other = dtype is not None and found != dtype
+    if fortran_order or other or found.hasobject or math.prod(shape) * found.itemsize != size:
         raise ValueError(f"{member.name} of another layout")
-    return shape
+    return shape, found
 
 
 def data_offset(path: Path, archive: zipfile.ZipFile, name: str) -> int:

@@ -6,20 +6,26 @@ import logging
 import os
 import re
 import zipfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from numpy.typing import ArrayLike
 
 from armillary.errors import RunError, UsageError
 from armillary.files import open_regular, remove_stale, storage_error, write_atomically
 from armillary.replay.archive import data_offset, read_array, read_header, verify
+from armillary.spec import IMAGE, MASK
 
 log = logging.getLogger(__name__)
+
+
+_FIELD = "observation/"
+"""Begins the name of a field in a file, but for `image`, which has had its own from the first."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,17 @@ class Episode:
     """One episode of T agent steps, as T + 1 rows.
 
     Row 0 is the reset: its action and reward are zero. `action[t]` is the action that leads to
-    `image[t]`, and `reward[t]` the reward that came with it (summed over the action repeat).
+    the observation of row t, and `reward[t]` the reward that came with it (summed over the action
+    repeat).
 
     Raises:
         UsageError: an array has another shape or type.
     """
 
-    image: UInt8[np.ndarray, "rows height width 3"]
+    observation: Mapping[str, Shaped[np.ndarray, "rows *shape"]]
+    """Each field of the observations by its name, see `armillary.spec`."""
     action: Float32[np.ndarray, "rows dims"]
+    """Vectors, of discrete actions one-hot ones."""
     reward: Float32[np.ndarray, " rows"]
     terminal: bool = False
     """True if the environment ended the episode, False if a time limit cut it."""
@@ -43,43 +52,96 @@ class Episode:
     episode ended inside a repeat. None: not counted, in files of an older version."""
 
     def __post_init__(self) -> None:
-        layout = {"image": (4, np.uint8), "action": (2, np.float32), "reward": (1, np.float32)}
-        for name, (dimensions, dtype) in layout.items():
+        for name, dimensions in (("action", 2), ("reward", 1)):
             array = getattr(self, name)
-            if not (
-                isinstance(array, np.ndarray)
-                and array.ndim == dimensions
-                and array.dtype == dtype
-                and len(array) == len(self.image)
-            ):
-                found = f"{getattr(array, 'dtype', type(array))}{list(np.shape(array))}"
+            if not _is_array(array, np.float32) or array.ndim != dimensions:
                 raise UsageError(
-                    f"an episode's {name} is {found}, expected {np.dtype(dtype)} with {dimensions} "
-                    "dimensions and as many rows as images: convert it before it is stored"
+                    f"an episode's {name} is {_found(array)}, expected float32 with {dimensions} "
+                    "dimensions: convert it before it is stored"
                 )
-        if len(self.image) < 2 or self.image.shape[3] != 3:
+        rows = len(self.reward)
+        if rows < 2 or len(self.action) != rows:
             raise UsageError(
-                f"an episode's image has shape {list(self.image.shape)}, expected (T + 1, H, W, 3) "
-                "with at least one step after the reset"
+                f"an episode has {len(self.action)} actions and {rows} rewards, expected T + 1 of "
+                "both with at least one step after the reset"
             )
+        if not self.observation:
+            raise UsageError("an episode has no observation: give it one field or more")
+        for name, array in self.observation.items():
+            types = (np.uint8, np.float32, np.bool_)
+            right = any(_is_array(array, dtype) for dtype in types) and len(array) == rows
+            image = not right or array.dtype != np.uint8 or array.shape[3:] == (3,)
+            if not right or not image:
+                raise UsageError(
+                    f"an episode's field {name!r} is {_found(array)}, expected as many rows as "
+                    f"rewards ({rows}): of bytes (T + 1, H, W, 3), or of float32 or bool; convert "
+                    "it before it is stored"
+                )
 
     @property
     def steps(self) -> int:
         """T: agent steps, one less than rows."""
         return len(self.reward) - 1
 
+    @property
+    def images(self) -> dict[str, UInt8[np.ndarray, "rows height width 3"]]:
+        """The fields of the observations that are images."""
+        return {
+            name: array
+            for name, array in self.observation.items()
+            if array.ndim == 4 and array.dtype == np.uint8
+        }
+
+    @property
+    def image(self) -> UInt8[np.ndarray, "rows height width 3"]:
+        """The images of an episode with one, and the first of them by name where it has several.
+
+        Raises:
+            UsageError: it has none.
+        """
+        images = self.images
+        if not images:
+            raise UsageError(
+                f"the episode has no images, only {', '.join(map(repr, self.observation))}: it was "
+                "played without drawing (environment.observe)"
+            )
+        return images[min(images)]
+
+
+def _is_array(array: object, dtype: type) -> TypeGuard[np.ndarray]:
+    return isinstance(array, np.ndarray) and array.ndim > 0 and array.dtype == dtype
+
+
+def _found(array: Any) -> str:
+    return f"{getattr(array, 'dtype', type(array))}{list(np.shape(array))}"
+
+
+class _OnDisk(NamedTuple):
+    """Where in a file the rows of a field lie, and their whole shape."""
+
+    offset: int
+    shape: tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class _Entry:
-    """An episode file that was found sound: its small arrays, and where its images lie."""
+    """An episode file that was found sound: its small arrays, and where its large ones lie."""
 
     path: Path
-    offset: int
-    shape: tuple[int, ...]
+    large: dict[str, _OnDisk]
+    small: dict[str, np.ndarray]
     action: np.ndarray
     reward: np.ndarray
     terminal: bool
     simulator_steps: int | None
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """The shape of one row of each field, and of an action: the same in all of a store."""
+        fields = {name: (field.shape[1:], "uint8") for name, field in self.large.items()}
+        fields |= {name: (x.shape[1:], str(x.dtype)) for name, x in self.small.items()}
+        fields.pop(MASK, None)  # files of an older version have none
+        return {"observation": fields, "action": self.action.shape[1]}
 
 
 class EpisodeStore:
@@ -88,8 +150,8 @@ class EpisodeStore:
     The files (`episode-000012.npz`) are plain NumPy archives with the fields of `Episode`; the
     CRC-32 that the format keeps of each array is verified when the store is opened. A damaged file
     is named in a warning, moved to the subfolder `damaged` and skipped; the others keep their
-    numbers. Images stay on disk, so a store of a million frames needs next to no memory. A store
-    has one writer.
+    numbers. A field of the observations is `image`, or `observation/` and its name. Images stay on
+    disk, so a store of a million frames needs next to no memory. A store has one writer.
 
     Args:
         folder: where the files are; made if it is missing.
@@ -112,7 +174,7 @@ class EpisodeStore:
             found = pool.map(_verify, files.values())
             for index, path, entry in zip(files, files.values(), found, strict=True):
                 if isinstance(entry, _Entry):
-                    if difference := self._difference(path, entry.shape, entry.action.shape):
+                    if difference := self._difference(path, entry.layout):
                         raise RunError(difference)
                     self._entries[index] = entry
                 else:
@@ -128,11 +190,13 @@ class EpisodeStore:
         if index < 0:
             raise UsageError(f"the episode's index is {index}, but it must not be negative")
         path = self.folder / f"episode-{index:06d}.npz"
-        if difference := self._difference(path, episode.image.shape, episode.action.shape):
+        if difference := self._difference(path, _layout(episode)):
             raise UsageError(difference)
 
         arrays: dict[str, ArrayLike] = {
-            "image": np.ascontiguousarray(episode.image),
+            _member(name): np.ascontiguousarray(x) for name, x in episode.observation.items()
+        }
+        arrays |= {
             "action": np.ascontiguousarray(episode.action),
             "reward": episode.reward,
             "terminal": np.bool_(episode.terminal),
@@ -179,19 +243,27 @@ class EpisodeStore:
                 f"there is no episode {index} in {self.folder}, which holds {len(self)}"
             )
         entry = self._entries[index]
-        image = np.empty(entry.shape, np.uint8)
-        self.read_images(index, 0, image)
+        observation = {name: x.copy() for name, x in entry.small.items()}
+        for name, field in entry.large.items():
+            observation[name] = np.empty(field.shape, np.uint8)
+            self.read_large(index, name, 0, observation[name])
         small = entry.action.copy(), entry.reward.copy(), entry.terminal, entry.simulator_steps
-        return Episode(image, *small)
+        return Episode(observation, *small)
 
-    def image_shape(self) -> tuple[int, ...]:
-        """(H, W, 3) of every image in the store, which must not be empty."""
-        return next(iter(self._entries.values())).shape[1:]
+    @property
+    def layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """The shape and type of one row of each field; the store must not be empty."""
+        return next(iter(self._entries.values())).layout["observation"]
 
-    def read_images(
-        self, index: int, start: int, out: UInt8[np.ndarray, "length height width 3"]
+    @property
+    def action_size(self) -> int:
+        """Entries of an action; the store must not be empty."""
+        return next(iter(self._entries.values())).layout["action"]
+
+    def read_large(
+        self, index: int, name: str, start: int, out: UInt8[np.ndarray, "length *shape"]
     ) -> None:
-        """Reads the images of rows `start`, `start + 1`, ... of an episode straight into `out`.
+        """Reads rows `start`, `start + 1`, ... of a field that is on disk straight into `out`.
 
         Raises:
             RunError: the file can no longer be read.
@@ -200,7 +272,7 @@ class EpisodeStore:
         view = out.data.cast("B")
         try:
             with open(entry.path, "rb", buffering=0) as file:
-                file.seek(entry.offset + start * (view.nbytes // len(out)))
+                file.seek(entry.large[name].offset + start * (view.nbytes // len(out)))
                 while view:
                     count = file.readinto(view)
                     if not count:
@@ -211,6 +283,23 @@ class EpisodeStore:
                 f"episode {entry.path} can no longer be read ({error}): it was changed while the "
                 "run was using it; start the run again, which checks every episode"
             ) from error
+
+    def read(self, index: int, name: str, start: int, out: np.ndarray) -> None:
+        """Reads rows `start`, `start + 1`, ... of a field into `out`.
+
+        A mask that the file does not have, because it is of an older version, holds for the entries
+        of an action that the episode has ever used.
+
+        Raises:
+            RunError: the file can no longer be read.
+        """
+        entry = self._entries[index]
+        if name in entry.large:
+            self.read_large(index, name, start, out)
+        elif name == MASK and name not in entry.small:
+            out[:] = (entry.action != 0).any(axis=0)
+        else:
+            out[:] = entry.small[name][start : start + len(out)]
 
     def small_arrays(
         self, index: int
@@ -223,19 +312,17 @@ class EpisodeStore:
         """Whether the environment ended an episode, see `Episode.terminal`."""
         return self._entries[index].terminal
 
-    def _difference(
-        self, path: Path, image: tuple[int, ...], action: tuple[int, ...]
-    ) -> str | None:
-        """Says how an episode of these shapes differs from those in the store, if it does."""
+    def _difference(self, path: Path, theirs: dict[str, Any]) -> str | None:
+        """Says how an episode of this layout differs from those in the store, if it does."""
         if not self._entries:
             return None
         first = next(iter(self._entries.values()))
-        ours, theirs = (first.shape[1:], first.action.shape[1:]), (image[1:], action[1:])
+        ours = first.layout
         if ours == theirs:
             return None
         return (
-            f"{path} has images of {theirs[0]} and actions of {theirs[1]}, but {first.path.name} "
-            f"beside it has {ours[0]} and {ours[1]}: different environments need a folder each"
+            f"{path} has {said(theirs)}, but {first.path.name} beside it has {said(ours)}: "
+            "different environments need a folder each"
         )
 
     def _set_aside(self, path: Path, reason: Exception) -> None:
@@ -275,7 +362,7 @@ def _verify(path: Path) -> _Entry | Exception:
 
 
 def _read_entry(path: Path, archive: zipfile.ZipFile) -> _Entry:
-    """Reads the small arrays, and where in the file the images lie.
+    """Reads the small arrays, and where in the file the large ones lie.
 
     Raises:
         ValueError, KeyError: the arrays are not those of an episode.
@@ -285,15 +372,46 @@ def _read_entry(path: Path, archive: zipfile.ZipFile) -> _Entry:
     steps = None
     if "simulator_steps.npy" in archive.namelist():
         steps = int(read_array(archive, "simulator_steps", np.int64))
-    with archive.open("image.npy") as member:
-        shape = read_header(archive, member, np.uint8)
-        offset = data_offset(path, archive, "image.npy") + member.tell()
-    stand_in = np.broadcast_to(np.uint8(0), shape)  # the shape of the images without their memory
-    Episode(stand_in, action, reward)
+    large: dict[str, _OnDisk] = {}
+    small: dict[str, np.ndarray] = {}
+    stand_ins: dict[str, np.ndarray] = {}  # of the shape of images, without their memory
+    for member in archive.namelist():
+        stem = member.removesuffix(".npy")
+        if stem != IMAGE and not stem.startswith(_FIELD):
+            continue
+        name = stem.removeprefix(_FIELD)
+        with archive.open(member) as opened:
+            shape, dtype = read_header(archive, opened, None)
+            offset = data_offset(path, archive, member) + opened.tell()
+        if dtype == np.uint8 and len(shape) == 4:
+            large[name] = _OnDisk(offset, shape)
+            stand_ins[name] = np.broadcast_to(np.uint8(0), shape)
+        else:
+            small[name] = read_array(archive, stem, dtype)
+    Episode(stand_ins | small, action, reward)
     if terminal.shape or (steps is not None and steps < len(reward) - 1):
         raise ValueError("another layout")
-    for name, array in (("action", action), ("reward", reward)):
+    for name, array in (("action", action), ("reward", reward), *small.items()):
         if not np.isfinite(array).all():
             step = np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1))
             raise ValueError(f"the {name} of step {step} is not a finite number")
-    return _Entry(path, offset, shape, action, reward, bool(terminal), steps)
+    return _Entry(path, large, small, action, reward, bool(terminal), steps)
+
+
+def _member(name: str) -> str:
+    return name if name == IMAGE else _FIELD + name
+
+
+def _layout(episode: Episode) -> dict[str, Any]:
+    fields = {name: (x.shape[1:], str(x.dtype)) for name, x in episode.observation.items()}
+    fields.pop(MASK, None)
+    return {"observation": fields, "action": episode.action.shape[1]}
+
+
+def said(layout: Mapping[str, Any]) -> str:
+    """Returns a layout in words."""
+    fields = ", ".join(
+        f"{name} of {shape} {dtype}"
+        for name, (shape, dtype) in sorted(layout["observation"].items())
+    )
+    return f"{fields}, and {layout['action']} entries of an action"

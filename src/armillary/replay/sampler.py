@@ -1,49 +1,55 @@
-"""Batches of chunks, uniform over all chunks of all episodes."""
+"""Batches of windows, uniform over all windows of all episodes."""
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float32, Int64, UInt8
+from jaxtyping import Array, Bool, Float32, Int64, Shaped
 
 from armillary.errors import UsageError
 from armillary.replay.episodes import EpisodeStore
-
-log = logging.getLogger(__name__)
+from armillary.spec import MASK
 
 
 class Batch(NamedTuple):
-    """B chunks of L consecutive rows. `action[:, t]` leads to `image[:, t]`, see `Episode`.
+    """B windows of L consecutive rows, see `Episode`.
 
-    `terminal[:, t]` says whether the environment ended the episode with `image[:, t]`.
+    Attributes:
+        observation: each field by its name.
+        action: `action[:, t]` leads to the observation of row t.
+        reward: that came with it.
+        terminal: whether the environment ended the episode with row t.
+        valid: which rows are of an episode; the others, zeros, fill up the windows of episodes
+            that are shorter. None: all are.
     """
 
-    image: UInt8[np.ndarray | Array, "batch length height width 3"]
+    observation: Mapping[str, Shaped[np.ndarray | Array, "batch length *shape"]]
     action: Float32[np.ndarray | Array, "batch length dims"]
     reward: Float32[np.ndarray | Array, "batch length"]
     terminal: Bool[np.ndarray | Array, "batch length"]
+    valid: Bool[np.ndarray | Array, "batch length"] | None = None
 
 
-class ChunkSampler:
-    """Draws batches of chunks of L consecutive rows (PlaNet, Algorithm 1: `B` sequences).
+class WindowSampler:
+    """Draws batches of windows of L consecutive rows (PlaNet, Algorithm 1: `B` sequences).
 
-    Every chunk of every episode in the store at that moment is equally likely: an episode of n
-    rows has n - L + 1 of them, the last possible start and the reset row included. Episodes of
-    fewer than L rows are skipped.
+    Every window of every episode in the store at that moment is equally likely: an episode of n
+    rows has n - L + 1 of them, the last possible start and the reset row included. An episode of
+    fewer than L rows is one window, filled up with rows that do not count.
 
     Args:
         store: the episodes.
         batch_size: B.
-        chunk_length: L.
+        length: L.
         tasks: of how many tasks the episodes are, in turn. Each task is equally likely, and of it
-            each chunk.
+            each window.
+        masked: whether observations have a mask, which old files leave out.
 
     Attributes:
         episodes: only episodes with a lower index are drawn from; None: all. A resumed run sees
@@ -51,19 +57,24 @@ class ChunkSampler:
     """
 
     def __init__(
-        self, store: EpisodeStore, batch_size: int, chunk_length: int, tasks: int = 1
+        self,
+        store: EpisodeStore,
+        batch_size: int,
+        length: int,
+        tasks: int = 1,
+        *,
+        masked: bool = False,
     ) -> None:
-        if batch_size < 1 or chunk_length < 1:
+        if batch_size < 1 or length < 1:
             raise UsageError(
-                f"batch_size is {batch_size} and chunk_length {chunk_length}, but both must be at "
-                "least 1"
+                f"batch_size is {batch_size} and chunk_length {length}, but both must be at least 1"
             )
         self.store = store
         self.batch_size = batch_size
-        self.chunk_length = chunk_length
+        self.length = length
         self.tasks = tasks
+        self.masked = masked
         self.episodes: int | None = None
-        self._warned = False
 
     def _lengths(self) -> dict[int, int]:
         lengths = self.store.lengths
@@ -72,77 +83,75 @@ class ChunkSampler:
         return {index: rows for index, rows in lengths.items() if index < self.episodes}
 
     def draw(self, generator: np.random.Generator) -> Int64[np.ndarray, "batch 2"]:
-        """Returns the (episode index, first row) of B chunks, drawn with replacement.
+        """Returns the (episode index, first row) of B windows, drawn with replacement.
 
         Raises:
-            UsageError: no episode is long enough.
+            UsageError: there are no episodes.
         """
         lengths = self._lengths()
         rows = np.fromiter(lengths.values(), np.int64, len(lengths))
-        chunks = np.maximum(rows - self.chunk_length + 1, 0)
-        ends = np.cumsum(chunks)
-        if not chunks.any():
-            if not len(rows):
-                raise UsageError(f"there are no episodes in {self.store.folder}: collect some")
-            raise UsageError(
-                f"no episode in {self.store.folder} has {self.chunk_length} rows, the length of a "
-                f"chunk; the longest has {rows.max()}: give --training.chunk-length {rows.max()} "
-                "or less in a new run folder"
-            )
-        if not chunks.all() and not self._warned:
-            self._warned = True
-            log.warning(
-                "%d of %d episodes are shorter than a chunk of %d rows and are not trained on",
-                np.count_nonzero(chunks == 0),
-                len(chunks),
-                self.chunk_length,
-            )
+        if not len(rows):
+            raise UsageError(f"there are no episodes in {self.store.folder}: collect some")
+        windows = np.maximum(rows - self.length + 1, 1)
+        ends = np.cumsum(windows)
         indices = np.fromiter(lengths, np.int64, len(lengths))
         if self.tasks > 1:
-            number = self._of_each_task(generator, indices, chunks)
+            number = self._of_each_task(generator, indices, windows)
         else:
             number = generator.integers(ends[-1], size=self.batch_size)
         place = np.searchsorted(ends, number, side="right")
-        return np.stack([indices[place], number - (ends - chunks)[place]], axis=1)
+        return np.stack([indices[place], number - (ends - windows)[place]], axis=1)
 
     def _of_each_task(
         self,
         generator: np.random.Generator,
         indices: Int64[np.ndarray, " episodes"],
-        chunks: Int64[np.ndarray, " episodes"],
+        windows: Int64[np.ndarray, " episodes"],
     ) -> Int64[np.ndarray, " batch"]:
-        """Returns the numbers of chunks, counted over all episodes: first a task, then a chunk."""
-        owner = np.repeat(indices % self.tasks, chunks)  # the task of each chunk
+        """Returns the numbers of windows, counted over all episodes: a task, then a window."""
+        owner = np.repeat(indices % self.tasks, windows)  # the task of each window
         order = np.argsort(owner, kind="stable")
         counts = np.bincount(owner, minlength=self.tasks)
         task = generator.choice(np.flatnonzero(counts), size=self.batch_size)
         first = np.cumsum(counts) - counts
         return order[first[task] + generator.integers(counts[task])]
 
-    def read(self, chunks: Int64[np.ndarray, "batch 2"]) -> Batch:
-        """Reads the chunks whose (episode index, first row) are given.
+    def read(self, windows: Int64[np.ndarray, "batch 2"]) -> Batch:
+        """Reads the windows whose (episode index, first row) are given.
 
         Raises:
             RunError: an episode's file can no longer be read.
         """
-        length = self.chunk_length
-        images = np.empty((len(chunks), length, *self.store.image_shape()), np.uint8)
-        actions, rewards = [], []
-        terminals = np.zeros((len(chunks), length), bool)
-        for i, (index, start) in enumerate(chunks.tolist()):
-            self.store.read_images(index, start, images[i])
-            action, reward = self.store.small_arrays(index)
-            actions.append(action[start : start + length])
-            rewards.append(reward[start : start + length])
-            at_end = start + length == len(reward)
-            terminals[i, -1] = at_end and self.store.terminal(index)
-        return Batch(images, np.stack(actions), np.stack(rewards), terminals)
+        store, shape, lengths = self.store, (len(windows), self.length), self._lengths()
+        observation = {
+            name: np.zeros((*shape, *of_row), dtype)
+            for name, (of_row, dtype) in store.layout.items()
+        }
+        actions = np.zeros((*shape, store.action_size), np.float32)
+        if self.masked:
+            observation[MASK] = np.zeros(actions.shape, bool)
+        rewards, terminals = np.zeros(shape, np.float32), np.zeros(shape, bool)
+        # The same in all batches between two episodes, so that no program is compiled in between.
+        padded = min(lengths.values()) < self.length
+        valid = np.zeros(shape, bool) if padded else None
+        for i, (index, start) in enumerate(windows.tolist()):
+            rows = min(self.length, lengths[index] - start)
+            for name, out in observation.items():
+                store.read(index, name, start, out[i, :rows])
+            action, reward = store.small_arrays(index)
+            actions[i, :rows] = action[start : start + rows]
+            rewards[i, :rows] = reward[start : start + rows]
+            at_end = start + rows == lengths[index]
+            terminals[i, rows - 1] = at_end and store.terminal(index)
+            if valid is not None:
+                valid[i, :rows] = True
+        return Batch(observation, actions, rewards, terminals, valid)
 
     def sample(self, generator: np.random.Generator) -> Batch:
         """Draws and reads one batch: a function of the generator and of the store's episodes.
 
         Raises:
-            UsageError: no episode is long enough.
+            UsageError: there are no episodes.
             RunError: an episode's file can no longer be read.
         """
         return self.read(self.draw(generator))
@@ -150,7 +159,7 @@ class ChunkSampler:
 
 @contextmanager
 def prefetch(
-    sampler: ChunkSampler,
+    sampler: WindowSampler,
     generators: Iterable[np.random.Generator],
     depth: int = 2,
     transfer: Callable[[Batch], Batch] = lambda batch: batch,
@@ -164,7 +173,7 @@ def prefetch(
     Args:
         sampler: draws and reads the batches.
         generators: the randomness of each batch; may be endless.
-        depth: batches read ahead, each of B L H W 3 bytes.
+        depth: batches read ahead, each of B L H W 3 bytes where images are observed.
         transfer: applied to each batch in the thread that read it, to put it on a device, say.
     """
     generators = iter(generators)

@@ -7,7 +7,7 @@ imagines, which shows how far ahead the model knows them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,13 +16,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Float64, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Float32, Float64, PRNGKeyArray, Shaped
 
 from armillary import seeding
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
-from armillary.nets.image import batch_last, preprocess
 from armillary.nets.pieces import in_pieces
 from armillary.studies.probes import CONSTANT, ProbeConfig, fit
 from armillary.studies.states import REWARD, Recording
@@ -32,12 +31,12 @@ class Chunk(NamedTuple):
     """Stretches of recordings, as many rows each.
 
     Attributes:
-        image: o_t.
-        action: `action[:, t]` leads to `image[:, t]`.
+        observation: o_t, each field by its name.
+        action: `action[:, t]` leads to row t.
         target: the quantities at the same rows.
     """
 
-    image: UInt8[np.ndarray, "batch time 64 64 3"]
+    observation: dict[str, Shaped[np.ndarray, "batch time *shape"]]
     action: Float32[np.ndarray, "batch time action"]
     target: Float64[np.ndarray, "batch time quantities"]
 
@@ -150,9 +149,10 @@ def diagnose(
         )
     names = quantities(train[0])
     stretches = cut(test, names, length)
-    if context < 1 or stretches.image.shape[1] <= context:
+    rows = stretches.action.shape[1]
+    if context < 1 or rows <= context:
         raise UsageError(
-            f"nothing is left to imagine of stretches of {stretches.image.shape[1]} rows after "
+            f"nothing is left to imagine of stretches of {rows} rows after "
             f"{context} of context: the context must be at least 1 and less than that"
         )
     observe = partial(latent_features, model, bits=bits)
@@ -160,19 +160,19 @@ def diagnose(
     for index, recording in enumerate(train):
         whole = cut([recording], names, recording.episode.steps + 1)
         key = seeding.key(seed, "observe", index)
-        features = observe(whole.image, whole.action, key, context=None)
+        features = observe(whole.observation, whole.action, key, context=None)
         inputs.append(np.asarray(features)[0, 1:])
         targets.append(whole.target[0, 1:])
-    rows = np.concatenate(targets)
-    probe = fit(np.concatenate(inputs), rows, seeding.key(seed, "probe"), config)
+    known = np.concatenate(targets)
+    probe = fit(np.concatenate(inputs), known, seeding.key(seed, "probe"), config)
     key = seeding.key(seed, "stretches")
 
     def tell(seen: int | None) -> np.ndarray:
-        features = observe(stretches.image, stretches.action, key, context=seen)
+        features = observe(stretches.observation, stretches.action, key, context=seen)
         return np.asarray(probe(features), np.float64)
 
     told = {"predicted": tell(context), "posterior": tell(None)}
-    scales = {"mean": rows.mean(0), "std": rows.std(0)}
+    scales = {"mean": known.mean(0), "std": known.std(0)}
     return Diagnosis(names, context, stretches.target, **told, **scales)
 
 
@@ -202,17 +202,19 @@ def cut(recordings: Sequence[Recording], names: tuple[str, ...], length: int) ->
             )
         episode, count = recording.episode, (recording.episode.steps + 1) // length
         columns = [*recording.state.values(), episode.reward.astype(np.float64)]
-        arrays = (episode.image, episode.action, np.stack(columns, axis=1))
-        chunks.append(
-            Chunk(*(a[: count * length].reshape(count, length, *a.shape[1:]) for a in arrays))
-        )
-    return Chunk(*map(np.concatenate, zip(*chunks, strict=True)))
+        whole = Chunk(dict(episode.observation), episode.action, np.stack(columns, axis=1))
+        chunks.append(jax.tree.map(partial(_in_stretches, count=count, length=length), whole))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+
+
+def _in_stretches(rows: np.ndarray, count: int, length: int) -> np.ndarray:
+    return rows[: count * length].reshape(count, length, *rows.shape[1:])
 
 
 @eqx.filter_jit
 def latent_features(
     model: WorldModel,
-    images: UInt8[Array | np.ndarray, "batch time 64 64 3"],
+    observations: Mapping[str, Shaped[Array | np.ndarray, "batch time *shape"]],
     actions: Float[Array | np.ndarray, "batch time action"],
     key: PRNGKeyArray,
     *,
@@ -223,8 +225,8 @@ def latent_features(
 
     Args:
         model: the world model.
-        images: o_1..o_T, of which only the first `context` are seen.
-        actions: `actions[:, t]` leads to `images[:, t]`.
+        observations: o_1..o_T, of which only the first `context` are seen.
+        actions: `actions[:, t]` leads to row t.
         key: of the sampled states.
         bits: bit depth of the model's images.
         context: None: all are seen.
@@ -232,10 +234,12 @@ def latent_features(
     count, time = actions.shape[:2]
     context = time if context is None else context
     image_key, belief_key, future_key = jax.random.split(key, 3)
-    seen = images[:, :context].reshape(count * context, *images.shape[2:])
+    seen = jax.tree.map(
+        lambda x: x[:, :context].reshape(count * context, *x.shape[2:]), dict(observations)
+    )
 
-    def encode(pixels: Array, key: PRNGKeyArray | None) -> Array:
-        return model.encoder(batch_last(preprocess(pixels, bits, key)))
+    def encode(piece: dict[str, Array], key: PRNGKeyArray | None) -> Array:
+        return model.encoder(model.encoder.prepare(piece, bits, key))
 
     embeddings = in_pieces(encode, seen, key=image_key).reshape(count, context, -1)
     steps = jnp.swapaxes(actions, 0, 1)

@@ -105,7 +105,7 @@ def _seen(player: Player, task: str | None) -> dict[str, Any]:
     task, config = player.task(task), player.config.environment
     return {
         "task": task,
-        "action_size": player.agent.action_size,
+        "spec": player.agent.spec.as_dict(),
         "environment.action_repeat": config.action_repeat or action_repeat(task),
         "environment.size": config.size,
         "environment.time_limit": config.time_limit,

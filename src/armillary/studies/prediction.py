@@ -44,8 +44,9 @@ def open_loop(
         UsageError: the episode has no frame beyond the context.
     """
     rows = slice(start, start + length)
-    true, actions = episode.image[rows], episode.action[rows]
-    if len(true) <= context:
+    observations = {name: x[rows] for name, x in episode.observation.items()}
+    actions = episode.action[rows]
+    if len(actions) <= context:
         raise UsageError(
             f"an episode of {episode.steps} steps has nothing to predict from step {start} on "
             f"after {context} frames of context: start earlier, or play a longer episode"
@@ -57,7 +58,8 @@ def open_loop(
         )
     predict = compiled_predict(player.agent)
     key = jax.random.key(seed)
-    return true, np.asarray(predict(player.state, true, actions, key, context=context))
+    predicted = predict(player.state, observations, actions, key, context=context)
+    return episode.image[rows], np.asarray(predicted)
 
 
 Frames = UInt8[np.ndarray, "episodes time 64 64 3"]
@@ -190,9 +192,9 @@ def mean_training_image(
             "with: give the folder of a run with its episodes"
         )
     picks = np.linspace(0, len(indices) - 1, min(_MEAN_OF, len(indices))).round().astype(int)
-    total, count = np.zeros(store.image_shape()), 0
+    total, count = 0.0, 0
     for index in np.array(indices)[picks]:
         image = store.load(int(index)).image
-        total += image.sum(0, dtype=np.float64)
+        total = total + image.sum(0, dtype=np.float64)
         count += len(image)
     return np.rint(total / count).astype(np.uint8)

@@ -14,6 +14,7 @@ from armillary.agents.base import predicts_frames
 from armillary.config import Config
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs.catalogue import action_repeat
+from armillary.errors import ArmillaryError
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.studies.plots import learning_curve
 from armillary.studies.prediction import open_loop
@@ -60,7 +61,8 @@ def write_report(
     for number, task in enumerate(run.config.tasks):
         end = f"-{_plain(task)}" if several else ""
         played = _Played(run, number, task)
-        write(f"agent{end}", run.folder / f"agent{end}.mp4", played.write_episode)
+        if played.drawn:
+            write(f"agent{end}", run.folder / f"agent{end}.mp4", played.write_episode)
         if played.predictable:
             write(f"prediction{end}", run.folder / f"prediction{end}.png", played.write_strip)
             video = run.folder / f"prediction{end}.mp4"
@@ -77,6 +79,14 @@ class _Played:
     @cached_property
     def episode(self) -> Episode:
         return EpisodeStore(self.run.test_episodes).load(self.number)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the agent observed images, or else nobody knows: reading will tell."""
+        try:
+            return bool(self.episode.images)
+        except ArmillaryError:
+            return True
 
     @property
     def predictable(self) -> bool:

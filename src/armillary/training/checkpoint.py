@@ -41,6 +41,9 @@ _MAGIC = b"armillary-checkpoint"
 Tree = TypeVar("Tree", bound=PyTree)
 T = TypeVar("T")
 
+_ONE_IMAGE = re.compile(r"\.(encoder|decoder)\.((?:kernels|biases|weight|bias)(?:\[|$))")
+"""The networks of images where an older version, that knew of one image only, had them."""
+
 
 def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> Path:
     """Writes the next checkpoint into `folder` and keeps the newest sound one before it.
@@ -161,7 +164,8 @@ def _remove(path: Path) -> None:
 def _restore(
     like: Tree, path: Path, header: dict[str, Any], payload: bytes
 ) -> tuple[Tree, dict[str, Any]]:
-    saved, expected = header["leaves"], _leaves(like)
+    saved = [_of_today(leaf) for leaf in header["leaves"]]
+    expected = _leaves(like)
     if saved != expected:
         pairs = zip_longest(saved, expected, fillvalue=["nothing"])
         theirs, ours = next((a, b) for a, b in pairs if a != b)
@@ -174,6 +178,13 @@ def _restore(
         return eqx.tree_deserialise_leaves(io.BytesIO(payload), like), header["meta"]
     except Exception as error:  # whatever NumPy and Equinox find wrong with the bytes
         raise _Damaged(f"checkpoint {path} is damaged ({error})") from error
+
+
+def _of_today(leaf: Any) -> Any:
+    """Returns a leaf's path, type and shape as they are written today."""
+    if not (isinstance(leaf, list) and leaf and isinstance(leaf[0], str)):
+        return leaf
+    return [_ONE_IMAGE.sub(r".\1.images['image'].\2", leaf[0]), *leaf[1:]]
 
 
 def _leaves(tree: PyTree) -> list[list[Any]]:

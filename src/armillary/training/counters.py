@@ -11,6 +11,7 @@ from typing import Any
 
 from armillary.config.fields import check_types
 from armillary.errors import RunError, UsageError
+from armillary.spec import MASK, Field, Spec, pixels
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 class Counters:
     """How far a run is; with the parameters and the episodes, all that a checkpoint needs."""
 
-    action_size: int
+    spec: dict[str, Any]
+    """What the agent was made from, see `armillary.spec.Spec.as_dict`."""
     episodes: int = 0
     updates: int = 0
     simulator_steps: int = 0
@@ -44,22 +46,41 @@ class Counters:
             RunError: it keeps something else; says what.
         """
         try:
+            meta = _of_today(meta)
             unknown = set(meta) - {field.name for field in fields(cls)}
-            if unknown or "action_size" not in meta:
-                raise UsageError(f"unknown or missing: {', '.join(unknown) or 'action_size'}")
+            if unknown or "spec" not in meta:
+                raise UsageError(f"unknown or missing: {', '.join(unknown) or 'spec'}")
             check_types(cls, meta)
             counters = cls(**meta)
             position = counters.position or {}
             sizes = (position.get("metrics_bytes", 0), position.get("environment_steps", 0))
             counts = (counters.episodes, counters.updates, counters.simulator_steps, *sizes)
-            if counters.action_size < 1 or not all(isinstance(n, int) and n >= 0 for n in counts):
+            if not all(isinstance(n, int) and n >= 0 for n in counts):
                 raise UsageError("a negative count")
+            Spec.from_dict(counters.spec)
         except UsageError as error:
             raise RunError(
                 f"the newest checkpoint in {where} holds no counters of a run ({error}): move it "
                 "away, and the one before it is taken"
             ) from error
         return counters
+
+
+def _of_today(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the counters of an older version as they are written today.
+
+    Its agents saw one image, and their actions were vectors; those of several tasks were filled up.
+    """
+    size = meta.get("action_size")
+    if "spec" in meta or not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        return meta
+    config = meta.get("config") or {}
+    environment = config.get("environment") or {}
+    spec = pixels(int(environment.get("size", 64)), size)
+    if "," in str(config.get("task", "")) or environment.get("action_size") is not None:
+        spec = Spec.of(spec.fields | {MASK: Field((size,), "bool")}, spec.action)
+    rest = {name: value for name, value in meta.items() if name != "action_size"}
+    return rest | {"spec": spec.as_dict()}
 
 
 def machine() -> dict[str, int | str]:

@@ -6,12 +6,11 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import jax
 from jaxtyping import PRNGKeyArray
 
@@ -20,10 +19,11 @@ from armillary.agents.random import Random
 from armillary.agents.registry import know, make_agent
 from armillary.config import Config, to_dict
 from armillary.envs import action_repeat, side_by_side
-from armillary.envs.build import common_action_size
+from armillary.envs.build import agreed, common
+from armillary.envs.parallel import SideBySide
 from armillary.errors import EnvironmentFailure, NumericalError, UsageError
 from armillary.replay.episodes import Episode, EpisodeStore
-from armillary.replay.sampler import Batch, ChunkSampler, prefetch
+from armillary.replay.sampler import Batch, WindowSampler, prefetch
 from armillary.training import checkpoint, compilation
 from armillary.training.counters import Counters, machine, warn_of_another_machine
 from armillary.training.logger import Logger
@@ -80,12 +80,9 @@ def train(
                 trainer.close()
 
 
-def _environments(config: Config, stack: ExitStack) -> dict[str, gym.vector.VectorEnv]:
+def _environments(config: Config, stack: ExitStack) -> dict[str, SideBySide]:
     """Returns an environment for each task, which `stack` closes."""
-    environment = config.environment
-    if len(config.tasks) > 1 and environment.action_size is None:
-        size = common_action_size(config.tasks, environment)
-        environment = replace(environment, action_size=size)
+    environment = common(config.tasks, config.environment)
     envs = {}
     for task in config.tasks:
         envs[task] = side_by_side(task, environment, 1)
@@ -100,7 +97,7 @@ class Trainer:
         self,
         config: Config,
         run: Run,
-        envs: dict[str, gym.vector.VectorEnv],
+        envs: dict[str, SideBySide],
         stop: StopRequest,
         on_progress: Callable[[Counters], None],
         on_metrics: Callable[[dict[str, Any]], None],
@@ -114,21 +111,21 @@ class Trainer:
         self.started = self.last_saved = time.monotonic()
         self.envs = envs
         self.tasks = config.tasks
-        space = envs[self.tasks[0]].single_action_space
-        self.action_size = int(space.shape[0])  # type: ignore[index]
-        self.counters = Counters(self.action_size, config=to_dict(config), machine=machine())
-        self.agent = make_agent(config, self.action_size)
+        self.spec = agreed({task: env.agent_spec for task, env in envs.items()})
+        self.counters = Counters(self.spec.as_dict(), config=to_dict(config), machine=machine())
+        self.agent = make_agent(config, self.spec)
         self.update = jax.jit(self._update, donate_argnums=0)
         self.state = self._restore()
         self.seconds_before = self.counters.seconds
         run.open(config)  # all that can be wrong with the request has been seen by now
         self.store = EpisodeStore(run.episodes)
-        check_episodes(self.store, self.counters, envs[self.tasks[0]])
-        self.sampler = ChunkSampler(
+        check_episodes(self.store, self.counters, self.spec)
+        self.sampler = WindowSampler(
             self.store,
             config.training.batch_size,
             config.training.chunk_length,
             tasks=len(self.tasks),
+            masked=self.spec.masked,
         )
         self.logger = Logger(
             run.folder, self.counters.position, wandb=config.wandb, config=to_dict(config)
@@ -234,7 +231,7 @@ class Trainer:
         return {name: total / updates for name, total in self.counters.losses.items()}
 
     def _play(self, index: int, *, random: bool) -> Episode:
-        actor = Random(self.action_size) if random else self.agent
+        actor = Random(self.spec) if random else self.agent
         (episode,) = rollout(
             self.envs[self.tasks[index % len(self.tasks)]],
             actor,

@@ -12,7 +12,6 @@ from typing import Any
 import gymnasium as gym
 import jax
 import numpy as np
-from jaxtyping import Float32, UInt8
 
 from armillary import seeding
 from armillary.agents.base import Agent
@@ -21,13 +20,16 @@ from armillary.config import Backend, Config, PlannerConfig, WorldModelConfig, c
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.learned import LearnedModel
 from armillary.dynamics.world_model import WorldModel
-from armillary.envs import make, named
+from armillary.envs import make
+from armillary.envs import named as named_tasks
 from armillary.envs import side_by_side as make_side_by_side
+from armillary.envs.build import fitting
 from armillary.errors import RunError, UsageError
+from armillary.spec import Spec
 from armillary.training import checkpoint, compilation
 from armillary.training.counters import Counters
 from armillary.training.evaluation import Scores, evaluate
-from armillary.training.rollout import compiled, used_actions
+from armillary.training.rollout import compiled
 from armillary.training.run import Run
 
 
@@ -53,7 +55,6 @@ class Player:
         self.state = state
         self.counters = counters
         self._untrusted = untrusted  # the run folder, if it may not name the code that is run
-        self._used: Float32[np.ndarray, " action"] | None = None
         self._compiled: set[Hashable] = set()
         self.reset()
 
@@ -79,7 +80,7 @@ class Player:
         model = getattr(self.state, "model", None)
         if not isinstance(model, WorldModel) or not isinstance(self.config, WorldModelConfig):
             raise UsageError(f"the agent {self.config.agent!r} has no world model to look into")
-        return LearnedModel(model, self.agent.action_size, self.config.objective.bits)
+        return LearnedModel(model, self.agent.spec, self.config.objective.bits)
 
     @property
     def latent(self) -> LatentState | None:
@@ -92,70 +93,50 @@ class Player:
             return None
         return jax.tree.map(lambda x: x[0], latent) if self._single else latent
 
-    def reset(self, seed: int = 0, action_space: gym.spaces.Box | None = None) -> None:
+    def reset(self, seed: int = 0) -> None:
         """Forgets the past: call it whenever an episode begins.
 
         Args:
             seed: of everything random while acting; the same seed and observations give the same
                 actions.
-            action_space: of the environment, for an agent of several tasks: entries of an action
-                whose bounds are 0 there are not planned. None: that of the last `make_env`; before
-                there is one, all entries are.
-
-        Raises:
-            UsageError: the actions of that space have another number of entries.
         """
-        if action_space is not None:
-            if action_space.shape != (self.agent.action_size,):
-                raise UsageError(
-                    f"the actions of {action_space} are not the {self.agent.action_size} entries "
-                    "that this agent gives: make the environment with its `make_env()`"
-                )
-            self._used = used_actions(action_space)
         self._belief: Any = None
         self._key = seeding.key(seed, "play")
         self._step = 0
 
-    def act(
-        self, observation: UInt8[np.ndarray, "*environments 64 64 3"], explore: bool = False
-    ) -> Float32[np.ndarray, "*environments action"]:
+    def act(self, observation: Any, explore: bool = False) -> Any:
         """Returns the action for an observation, or the actions for a stack of them.
 
         Args:
-            observation: as the environment of `make_env` gives it: 64x64 pixels, bytes.
-            explore: whether to add the exploration noise of data collection.
+            observation: as the environment of `make_env` gives it: an array (64x64 pixels, bytes,
+                unless the agent observes something else), or a dictionary of several.
+            explore: whether to explore as data collection does.
 
         Returns:
-            Actions in [-1, 1], as that environment takes them.
+            What that environment takes: vectors in [-1, 1], or the numbers of discrete actions.
 
         Raises:
             UsageError: the observation is of another shape or type, or of another number of
                 environments than before.
         """
-        image = np.asarray(observation)
-        size = self.config.environment.size
-        single = image.ndim == 3
-        if image.shape[-3:] != (size, size, 3) or image.ndim > 4 or image.dtype != np.uint8:
-            raise UsageError(
-                f"the observation has shape {image.shape} and type {image.dtype}, expected uint8 "
-                f"images of shape ({size}, {size}, 3), or a stack of them: make the environment "
-                "with `make_env()` of this agent"
-            )
-        images = image[None] if single else image
+        spec = self.agent.spec
+        named, single = _checked(spec, observation)
+        count = len(next(iter(named.values())))
         if self._belief is None:
-            self._belief = self.agent.initial_belief(self.state, len(images), self._used)
-            self._count, self._single = len(images), single
-        if len(images) != self._count:
+            self._belief = self.agent.initial_belief(self.state, count)
+            self._count, self._single = count, single
+        if count != self._count:
             raise UsageError(
-                f"got {len(images)} observations after {self._count}: call reset() when episodes "
-                "begin, and act for the same environments until then"
+                f"got {count} observations after {self._count}: call reset() when episodes begin, "
+                "and act for the same environments until then"
             )
-        with self._telling((len(images), explore)):
+        with self._telling((count, explore)):
             self._belief, action, _ = compiled(self.agent)(
-                self.state, self._belief, images, self._key, self._step, explore=explore
+                self.state, self._belief, named, self._key, self._step, explore=explore
             )
         self._step += 1
-        return np.asarray(action)[0] if single else np.asarray(action)
+        own = spec.own_action(action)
+        return own[0] if single else own
 
     @contextmanager
     def _telling(self, program: Hashable) -> Iterator[None]:
@@ -216,8 +197,6 @@ class Player:
     def make_env(self, task: str | None = None) -> gym.Env:
         """Returns an environment of the task, as the agent saw it in training.
 
-        Call it before an episode: the agent of several tasks plans for the last one made.
-
         Args:
             task: one of those that the agent learned; None: the first.
 
@@ -227,14 +206,12 @@ class Player:
         """
         task = self.task(task)
         self.check_trust((task,))
-        env = make(task, self.config.environment)
-        self._used = used_actions(env.action_space)
-        return env
+        return make(task, self.config.environment)
 
     def check_trust(self, tasks: Sequence[str]) -> None:
         """Makes sure that the run's environments may be made, see `armillary.envs.named`."""
         if self._untrusted is not None:
-            named.check_trust(tasks, self.config.environment, self._untrusted)
+            named_tasks.check_trust(tasks, self.config.environment, self._untrusted)
 
     def task(self, name: str | None = None) -> str:
         """Returns the task of that name, or the first one that the agent learned.
@@ -285,13 +262,40 @@ def load(
         )
     made = Counters.of(checkpoint.read_meta(run.checkpoints), run.checkpoints)
     run.check_made_with(made.config, run.config)
-    agent = make_agent(config, made.action_size)
+    agent = make_agent(config, Spec.from_dict(made.spec))
     init = partial(agent.init, seeding.key(config.seed, "init"))
     state, counters = checkpoint.load(run.checkpoints, jax.eval_shape(init))
-    if len(config.tasks) > 1:
-        environment = replace(config.environment, action_size=agent.action_size)
-        config = replace(config, environment=environment)
+    config = replace(config, environment=fitting(config.environment, agent.spec))
     return Player(config, agent, state, counters, None if trust else Path(folder))
+
+
+def _checked(spec: Spec, observation: Any) -> tuple[dict[str, np.ndarray], bool]:
+    """Returns an observation by its fields with a leading axis, and whether that was missing.
+
+    Raises:
+        UsageError: it is not what the spec says.
+    """
+    named = {name: np.asarray(x) for name, x in spec.named(observation).items()}
+    batches = set()
+    for name, array in named.items():
+        field = spec.fields[name]
+        axes = array.ndim - len(field.shape)
+        if axes not in (0, 1) or array.shape[axes:] != field.shape or array.dtype != field.dtype:
+            what = "observation" if len(named) == 1 else f"observation's {name!r}"
+            shape = ", ".join(map(str, field.shape))
+            raise UsageError(
+                f"the {what} has shape {array.shape} and type {array.dtype}, expected "
+                f"{field.dtype}{' images' if field.is_image else ''} of shape ({shape}), or a "
+                "stack of them: make the environment with `make_env()` of this agent"
+            )
+        batches.add(array.shape[:axes])
+    if len(batches) != 1:
+        raise UsageError(
+            f"the fields of the observation have the leading axes {sorted(batches)}: all must be "
+            "of one environment, or of equally many"
+        )
+    single = batches == {()}
+    return ({name: x[None] for name, x in named.items()} if single else named), single
 
 
 def _with_planner(config: Config, planner: PlannerConfig | Mapping[str, Any]) -> Config:

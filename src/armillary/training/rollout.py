@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import gymnasium as gym
 import jax
 import numpy as np
-from jaxtyping import Float32, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from armillary.agents.base import Actor, Predicts
 from armillary.envs.guard import LARGEST
@@ -69,17 +69,20 @@ def rollout(
     """
     count = envs.num_envs
     act = compiled(actor)
-    observation, _ = envs.reset(seed=list(seeds))  # type: ignore[arg-type]
-    belief = actor.initial_belief(state, count, used_actions(envs.single_action_space))
-    records = [_Record(image, actor.action_size) for image in observation]
+    spec = actor.spec
+    reset, _ = envs.reset(seed=list(seeds))  # type: ignore[arg-type]
+    observation = spec.named(reset)
+    belief = actor.initial_belief(state, count)
+    records = [_Record(_row(observation, i), spec.action.size) for i in range(count)]
     running = np.ones(count, bool)
     step = 0
     while running.any():
         belief, action, _ = act(state, belief, observation, key, step, explore=explore)
         action = np.asarray(action)
-        observation, reward, terminated, truncated, info = envs.step(action)
-        for i in np.flatnonzero(running):
-            records[i].add(observation[i], action[i], reward[i], terminated[i])
+        result, reward, terminated, truncated, info = envs.step(spec.own_action(action))
+        observation = spec.named(result)
+        for i in np.flatnonzero(running).tolist():
+            records[i].add(_row(observation, i), action[i], reward[i], terminated[i])
             if "simulator_steps" in info:  # environments that were not made here may not count
                 records[i].simulator_steps = int(info["simulator_steps"][i])
         on_step(int(running.sum()))
@@ -88,32 +91,34 @@ def rollout(
     return [record.episode() for record in records]
 
 
-def used_actions(space: gym.Space) -> Float32[np.ndarray, " action"]:
-    """Returns 1 for the entries of an action that an environment uses, 0 for those that fill it up.
-
-    The latter have bounds of 0, see `armillary.envs.actions.PaddedActions`.
-    """
-    return np.asarray(space.high > space.low, np.float32)  # type: ignore[attr-defined]
-
-
 def returns(episodes: Sequence[Episode]) -> Iterator[float]:
     """Yields the sum of each episode's rewards."""
     return (float(np.sum(episode.reward, dtype=np.float64)) for episode in episodes)
 
 
+def _row(observation: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    return {name: np.array(array[number]) for name, array in observation.items()}
+
+
 class _Record:
     """An episode in progress; its first row is the reset: no action, no reward."""
 
-    def __init__(self, image: np.ndarray, action_size: int) -> None:
-        self.images = [np.array(image)]
+    def __init__(self, observation: dict[str, np.ndarray], action_size: int) -> None:
+        self.observations = [observation]
         self.actions = [np.zeros(action_size, np.float32)]
         self.rewards = [np.float32(0)]
         self.total = 0.0
         self.terminal = False
         self.simulator_steps: int | None = None
 
-    def add(self, image: np.ndarray, action: np.ndarray, reward: float, terminal: bool) -> None:
-        self.images.append(np.array(image))
+    def add(
+        self,
+        observation: dict[str, np.ndarray],
+        action: np.ndarray,
+        reward: float,
+        terminal: bool,
+    ) -> None:
+        self.observations.append(observation)
         self.actions.append(np.asarray(action, np.float32))
         self.rewards.append(np.float32(reward))
         self.total += float(reward)
@@ -127,7 +132,10 @@ class _Record:
 
     def episode(self) -> Episode:
         return Episode(
-            image=np.stack(self.images),
+            observation={
+                name: np.stack([row[name] for row in self.observations])
+                for name in self.observations[0]
+            },
             action=np.stack(self.actions),
             reward=np.stack(self.rewards),
             terminal=self.terminal,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 
-import gymnasium as gym
-
 from armillary.errors import RunError
-from armillary.replay.episodes import EpisodeStore
+from armillary.replay.episodes import EpisodeStore, said
+from armillary.spec import MASK, Spec
 from armillary.training.counters import Counters
 
 log = logging.getLogger(__name__)
 
 
-def check_episodes(store: EpisodeStore, counters: Counters, envs: gym.vector.VectorEnv) -> None:
+def check_episodes(store: EpisodeStore, counters: Counters, spec: Spec) -> None:
     """Warns of episodes that are gone, and of a run that begins again although it has episodes.
 
     Raises:
@@ -21,16 +20,13 @@ def check_episodes(store: EpisodeStore, counters: Counters, envs: gym.vector.Vec
     """
     indices = store.indices
     if indices:
-        actions = store.small_arrays(indices[0])[0].shape[1]
-        ours, theirs = (
-            (envs.single_observation_space.shape, counters.action_size),
-            (store.image_shape(), actions),
-        )
+        wanted = {n: (f.shape, f.dtype) for n, f in spec.fields.items() if n != MASK}
+        ours = {"observation": wanted, "action": spec.action.size}
+        theirs = {"observation": store.layout, "action": store.action_size}
         if ours != theirs:
             raise RunError(
-                f"the episodes in {store.folder} have images of {theirs[0]} and {theirs[1]} "
-                f"actions, but the run has {ours[0]} and {ours[1]}: they are not of this run, move "
-                "them away"
+                f"the episodes in {store.folder} have {said(theirs)}, but the run has "
+                f"{said(ours)}: they are not of this run, move them away"
             )
     lost = sorted(set(range(counters.episodes)) - {*indices, *store.damaged})
     if lost:

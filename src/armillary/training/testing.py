@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
-import gymnasium as gym
+import jax
 import numpy as np
 
 from armillary import seeding
@@ -15,6 +14,8 @@ from armillary.agents.random import Random
 from armillary.config import Config
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs import side_by_side
+from armillary.envs.build import fitting
+from armillary.envs.parallel import SideBySide
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.training.evaluation import Scores, evaluate
 from armillary.training.logger import Logger
@@ -46,7 +47,7 @@ class Tester:
     ) -> None:
         self._config, self._agent, self._logger, self._on_step = config, agent, logger, on_step
         self._store = EpisodeStore(run.test_episodes)
-        self._envs: dict[str, gym.vector.VectorEnv] = {}
+        self._envs: dict[str, SideBySide] = {}
 
     @property
     def has_episodes(self) -> bool:
@@ -73,7 +74,7 @@ class Tester:
 
     def random(self, episodes: int, purpose: str) -> dict[str, Scores]:
         """Returns the scores of random actions in the same episodes."""
-        actor = Random(self._agent.action_size)
+        actor = Random(self._agent.spec)
         return {
             task: self._play(task, actor, None, episodes, purpose)[0] for task in self._config.tasks
         }
@@ -91,24 +92,28 @@ class Tester:
             on_step=self._on_step,
         )
 
-    def _env(self, task: str) -> gym.vector.VectorEnv:
+    def _env(self, task: str) -> SideBySide:
         if task not in self._envs:
             evaluation = self._config.evaluation
             count = min(evaluation.episodes, evaluation.final_episodes)
-            size = self._agent.action_size
-            environment = replace(self._config.environment, action_size=size)
+            environment = fitting(self._config.environment, self._agent.spec)
             self._envs[task] = side_by_side(task, environment, count)
         return self._envs[task]
 
     def _log_pictures(self, state: Any, episode: Episode, step: int, name: str) -> None:
         """Logs a video of an episode, and predicted frames (below) beside true ones (above)."""
+        if not episode.images:
+            return
         self._logger.video(f"{name}/agent", episode.image, step, fps=FRAMES_PER_SECOND)
-        images, actions = episode.image[:LENGTH], episode.action[:LENGTH]
-        if len(images) > CONTEXT and predicts_frames(self._agent):
+        if episode.steps >= CONTEXT and predicts_frames(self._agent):
             key = seeding.key(self._config.seed, "predict")
+            observations, actions = (
+                jax.tree.map(lambda x: x[:LENGTH], x) for x in (episode.observation, episode.action)
+            )
             predict = compiled_predict(self._agent)
-            predicted = np.asarray(predict(state, images, actions, key, context=CONTEXT))
-            columns = [np.concatenate(pair) for pair in zip(images, predicted, strict=True)]
+            predicted = np.asarray(predict(state, observations, actions, key, context=CONTEXT))
+            pairs = zip(episode.image[:LENGTH], predicted, strict=True)
+            columns = [np.concatenate(pair) for pair in pairs]
             picture = np.concatenate(columns[:: max(1, len(columns) // 10)], axis=1)
             self._logger.image(f"{name}/prediction", picture, step)
 
