@@ -198,7 +198,8 @@ def test_a_mask_holds_in_imagination(discrete: Path) -> None:
                 return state
 
         mask = np.array([[True, False, True, False]] * 6)
-        model = type("Model", (), {"dynamics": Watched()})()
+        parts = {"dynamics": Watched(), "reward": len, "goes_on": len}
+        model = type("Model", (), parts)()
         empty = jax.numpy.zeros((6, 0))
         latent = LatentState(Normal(empty, empty), empty, jax.numpy.ones((6, 5)))
         with jax.disable_jit():

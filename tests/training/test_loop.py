@@ -20,9 +20,9 @@ from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.replay.sampler import WindowSampler
 from armillary.spec import pixels
 from armillary.studies.plots import read_metrics
-from armillary.training import loop
 from armillary.training.loop import train
 from armillary.training.player import load
+from armillary.training.record import Record
 from armillary.training.rollout import rollout
 from armillary.training.run import Run
 from settings import ALL, TINY, TINY_DREAMER
@@ -169,14 +169,14 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
 def test_a_nan_stops_the_run_and_names_step_term_and_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Config
 ) -> None:
-    real = loop.Trainer._check_finite
+    real = Record.update
 
-    def poisoned(self: loop.Trainer, values: dict[str, float]) -> None:
-        if self.counters.updates == 7:
-            values["loss/reward"] = float("nan")
-        real(self, values)
+    def poisoned(self: Record, metrics: dict[str, float]) -> None:
+        if self._counters.updates == 7:
+            metrics["loss/reward"] = float("nan")
+        real(self, metrics)
 
-    monkeypatch.setattr(loop.Trainer, "_check_finite", poisoned)
+    monkeypatch.setattr(Record, "update", poisoned)
     with pytest.raises(NumericalError, match=r"update 8 gave loss/reward = nan.*checkpoint-\d+"):
         train(config, tmp_path / "run")
     monkeypatch.undo()
