@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from armillary.config import (
     BehaviorConfig,
     CollectionConfig,
     Config,
     DreamerConfig,
+    EnvironmentConfig,
     EvaluationConfig,
     ModelConfig,
     ObjectiveConfig,
@@ -83,12 +88,37 @@ LEARNING_DREAMER = DreamerConfig(
 """The same with Dreamer."""
 
 
+LEARNING_DISCRETE = replace(
+    LEARNING_DREAMER,
+    task="toys:lamps",
+    episodes=22,
+    environment=EnvironmentConfig(observe="vector"),
+    objective=ObjectiveConfig(reward_scale=100.0, free_nats=1.0),
+    behavior=replace(LEARNING_DREAMER.behavior, entropy_scale=0.1),
+    training=TrainingConfig(collect_interval=20, batch_size=16, chunk_length=10),
+)
+"""A run that learns to choose the lamp that is on, of numbers alone."""
+
+TINY_DISCRETE = replace(
+    TINY_DREAMER,
+    task="toys:lamps",
+    environment=EnvironmentConfig(observe="cameras/front,lamp"),
+    objective=ObjectiveConfig(reward_scale=100.0, image_steps=2),
+)
+"""A tiny run of Dreamer with discrete actions, an image and a vector."""
+
+ALL = pytest.mark.parametrize(
+    "config", [TINY, TINY_DREAMER, TINY_DISCRETE], ids=["planet", "dreamer", "discrete"]
+)
+"""What has to hold for every agent."""
+
+
 def options(config: Config) -> list[str]:
     """Returns the command line's options that make this configuration."""
     from armillary.config import differences, preset
 
     changed = differences(preset(config.preset, config.agent), config)
-    return [
+    return ["--agent", config.agent] + [
         text
         for name, (_, value) in changed.items()
         for text in (f"--{name.replace('_', '-')}", str(value))

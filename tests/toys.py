@@ -23,8 +23,8 @@ class Point(gym.Env):
     action_space = gym.spaces.Box(np.array([-2.0, -3.0]), np.array([2.0, 3.0]), dtype=np.float64)
     target = np.array([0.5, -0.4])
 
-    def __init__(self, steps: int = 30, fail_at: int | None = None) -> None:
-        self.steps, self.fail_at = steps, fail_at
+    def __init__(self, steps: int = 30, fail_at: int | None = None, scale: float = 1.0) -> None:
+        self.steps, self.fail_at, self.scale = steps, fail_at, scale
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -41,7 +41,7 @@ class Point(gym.Env):
         move = 0.25 * np.asarray(action) / np.array([2.0, 3.0])
         self.position = np.clip(self.position + move, -1, 1)
         distance = np.linalg.norm(self.position - self.target)
-        reward = float(np.exp(-((distance / 0.3) ** 2)))
+        reward = self.scale * float(np.exp(-((distance / 0.3) ** 2)))
         return self._draw(), reward, False, self.time >= self.steps, {}
 
     def _draw(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,33 +11,29 @@ import pytest
 
 import armillary
 from armillary.agents.dreamer import Dreamer
+from armillary.agents.planet import Planet
 from armillary.cli import evaluate, video
+from armillary.config import EnvironmentConfig
+from armillary.dynamics.base import LatentState
 from armillary.errors import UsageError
-from armillary.objectives.behavior import Starts
-from armillary.spec import pixels
+from armillary.nets.distributions import Normal
+from armillary.nets.policy import Policy
+from armillary.objectives.behavior import Starts, imagine
+from armillary.replay.episodes import EpisodeStore
+from armillary.spec import Continuous, Discrete, Field, Spec, pixels
 from armillary.studies.plots import read_metrics
 from armillary.studies.report import write_report
 from armillary.training.loop import train
-from settings import TINY_DREAMER
+from settings import TINY, TINY_DISCRETE, TINY_DREAMER
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with its report, which was stopped and went on after its third episode."""
+    """A finished run with its report."""
     folder = tmp_path_factory.mktemp("dreamer") / "run"
-    train(replace(TINY_DREAMER, episodes=3), folder)
     train(TINY_DREAMER, folder)
     write_report(folder)
     return folder
-
-
-@pytest.mark.slow
-def test_a_run_that_went_on_is_the_run_that_was_never_stopped(run: Path, tmp_path: Path) -> None:
-    """All parameters, the optimisers', the slow value network and its count are in checkpoints."""
-    once = train(TINY_DREAMER, tmp_path / "once")
-    assert once["agent"] == json.loads((run / "results.json").read_text())["agent"]
-    a, b = armillary.load(tmp_path / "once").state, armillary.load(run).state
-    assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
 
 
 def test_it_updates_as_often_as_algorithm_1_says(run: Path) -> None:
@@ -105,3 +102,110 @@ def test_the_slow_value_network_is_a_copy_now_and_then() -> None:
         assert np.isfinite(list(metrics.values())).all()
         assert same(state.slow_value, state.value) == (update % 5 == 0)
         assert same(state.slow_value, before) == (update % 5 != 0)
+
+
+def test_planet_refuses_discrete_actions_and_says_who_does_not(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"PlaNet plans continuous actions.*--agent dreamer"):
+        train(replace(TINY, task="toys:lamps"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nobody_here_plays_games_of_two(tmp_path: Path) -> None:
+    spec = replace(pixels(64, 2), players=2)
+    for agent, config in ((Dreamer, TINY_DREAMER), (Planet, TINY)):
+        with pytest.raises(UsageError, match="a game of 2 players"):
+            agent(config, spec)
+
+
+@pytest.fixture(scope="module")
+def discrete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with discrete actions, that observes an image and a vector."""
+    folder = tmp_path_factory.mktemp("discrete") / "run"
+    train(TINY_DISCRETE, folder)
+    return folder
+
+
+def test_discrete_actions_are_numbers_outside_and_one_hot_inside(discrete: Path) -> None:
+    agent = armillary.load(discrete)
+    env = agent.make_env()
+    agent.reset()
+    observation, _ = env.reset(seed=0)
+    for explore in (False, True, True):
+        action = agent.act(observation, explore=explore)
+        assert env.action_space.contains(action)
+        observation, *_ = env.step(action)
+    stack = {name: np.stack([x, x]) for name, x in observation.items()}
+    agent.reset()
+    assert agent.act(stack).shape == (2,)
+    for index in EpisodeStore(discrete / "episodes").indices:
+        episode = EpisodeStore(discrete / "episodes").load(index)
+        np.testing.assert_array_equal(episode.action[1:].sum(axis=1), 1)
+        assert set(np.unique(episode.action)) == {0, 1}
+        lamp = episode.observation["lamp"].argmax(axis=1)
+        paid = episode.action[1:].argmax(axis=1) == lamp[:-1]
+        np.testing.assert_array_equal(episode.reward[1:], paid)
+
+
+def test_all_that_is_observed_is_looked_into(discrete: Path) -> None:
+    agent = armillary.load(discrete)
+    episode = EpisodeStore(discrete / "episodes").load(0)
+    model = agent.world_model
+    states = model.encode(episode.observation, episode.action, every=True)
+    expected = model.observation(states)
+    assert {name: x.shape for name, x in expected.items()} == {
+        "cameras/front": (13, 64, 64, 3),
+        "lamp": (13, 3),
+    }
+    np.testing.assert_array_equal(model.decode(states), expected["cameras/front"])
+    with pytest.raises(UsageError, match="not 'lamp'"):
+        model.encode({"cameras/front": episode.image}, episode.action)
+    files = write_report(discrete)
+    assert {"agent", "prediction", "curve"} <= set(files)
+
+
+def test_what_is_not_drawn_is_not_shown(tmp_path: Path) -> None:
+    """A run of numbers alone has a curve; a video is drawn when it is asked for."""
+    config = replace(TINY_DISCRETE, environment=EnvironmentConfig(observe="vector"), episodes=2)
+    train(config, tmp_path)
+    assert set(write_report(tmp_path)) == {"curve"}
+    assert video.run([str(tmp_path)]) == 0
+    assert (tmp_path / "agent-0.mp4").stat().st_size > 500
+    with pytest.raises(UsageError, match="predicts no frames"):
+        video.run([str(tmp_path), "--predict"])
+    with pytest.raises(UsageError, match="no frames"):
+        armillary.load(tmp_path).world_model.decode(
+            armillary.load(tmp_path).state.model.dynamics.initial(1)
+        )
+
+
+def test_a_mask_holds_in_imagination(discrete: Path) -> None:
+    """Choices that are masked are never imagined, and entries that do not count are 0."""
+    spec = Spec.of({"vector": Field((3,)), "mask": Field((4,), "bool")}, Discrete(4))
+    seen: list[Any] = []
+    for action in (Discrete(4), Continuous(4)):
+        seen.clear()
+        agent = Dreamer(replace(TINY_DREAMER), replace(spec, action=action))
+        policy = Policy(5, action, TINY_DREAMER.behavior, key=jax.random.key(0))
+
+        class Watched:
+            stochastic_size = 0
+
+            def features(self, state):
+                return state.deterministic
+
+            def predict(self, state, action, noise):
+                seen.append(action)
+                return state
+
+        mask = np.array([[True, False, True, False]] * 6)
+        parts = {"dynamics": Watched(), "reward": len, "goes_on": len}
+        model = type("Model", (), parts)()
+        empty = jax.numpy.zeros((6, 0))
+        latent = LatentState(Normal(empty, empty), empty, jax.numpy.ones((6, 5)))
+        with jax.disable_jit():
+            imagine(model, policy, Starts(latent, jax.numpy.asarray(mask)), 5, jax.random.key(1))
+        taken = np.stack(seen)
+        assert taken.shape == (5, 6, 4)
+        assert not taken[:, ~mask].any()
+        assert taken[:, mask].any()
+        assert agent.spec.masked

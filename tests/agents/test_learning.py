@@ -5,7 +5,9 @@ each alone, a transition model that does not see the action, a planner that keep
 candidates, a reward model that is not trained and a posterior that does not see the image all stay
 below 4, see docs/results.md. Dreamer, with the same model: 13.3. With the
 gradient through the dynamics cut it scores 2.1, with the sign of the values turned in the estimates
-0.9, and imagined from zeros instead of the batch's states 0.3.
+0.9, imagined from zeros instead of the batch's states 0.3, and with actions that are not squashed
+0.7. With discrete actions it scores 11.9 of 12, random choices 4.8; without the straight-through
+gradient 3.3, imagined from zeros 4.3, and with eyes shut 3.7.
 """
 
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from armillary.training.loop import train
-from settings import LEARNING, LEARNING_DREAMER
+from settings import LEARNING, LEARNING_DISCRETE, LEARNING_DREAMER
 
 
 @pytest.mark.slow
@@ -22,6 +24,13 @@ def test_a_tiny_agent_learns_to_steer(tmp_path: Path) -> None:
     assert results["random"]["mean"] < 5
     assert results["agent"]["mean"] > 14
     assert min(results["agent"]["scores"]) > results["random"]["mean"]
+
+
+@pytest.mark.slow
+def test_a_tiny_dreamer_learns_to_choose(tmp_path: Path) -> None:
+    results = train(LEARNING_DISCRETE, tmp_path / "run")
+    assert results["random"]["mean"] < 6
+    assert results["agent"]["mean"] > 9
 
 
 @pytest.mark.slow

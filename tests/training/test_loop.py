@@ -12,7 +12,7 @@ import pytest
 
 from armillary import seeding
 from armillary.agents.random import Random
-from armillary.config import PlanetConfig, changed, preset
+from armillary.config import Config, PlanetConfig, changed, preset
 from armillary.envs import side_by_side
 from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
 from armillary.objectives.world_model import world_model_loss
@@ -20,12 +20,14 @@ from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.replay.sampler import WindowSampler
 from armillary.spec import pixels
 from armillary.studies.plots import read_metrics
-from armillary.training import loop
 from armillary.training.loop import train
 from armillary.training.player import load
+from armillary.training.record import Record
 from armillary.training.rollout import rollout
 from armillary.training.run import Run
-from settings import TINY
+from settings import ALL, TINY, TINY_DREAMER
+
+BOTH = pytest.mark.parametrize("config", [TINY, TINY_DREAMER], ids=["planet", "dreamer"])
 
 
 def _rows(folder: Path) -> list[dict]:
@@ -163,35 +165,55 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
         train(TINY, tmp_path / "run")
 
 
+@ALL
 def test_a_nan_stops_the_run_and_names_step_term_and_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Config
 ) -> None:
-    real = loop.Trainer._check_finite
+    real = Record.update
 
-    def poisoned(self: loop.Trainer, values: dict[str, float]) -> None:
-        if self.counters.updates == 7:
-            values["loss/reward"] = float("nan")
-        real(self, values)
+    def poisoned(self: Record, metrics: dict[str, float]) -> None:
+        if self._counters.updates == 7:
+            metrics["loss/reward"] = float("nan")
+        real(self, metrics)
 
-    monkeypatch.setattr(loop.Trainer, "_check_finite", poisoned)
+    monkeypatch.setattr(Record, "update", poisoned)
     with pytest.raises(NumericalError, match=r"update 8 gave loss/reward = nan.*checkpoint-\d+"):
-        train(TINY, tmp_path / "run")
+        train(config, tmp_path / "run")
     monkeypatch.undo()
     assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 3
-    results = train(TINY, tmp_path / "run")  # and it can go on
+    results = train(config, tmp_path / "run")  # and it can go on
     assert results["episodes"] == 4
 
 
-def test_an_infinite_reward_is_found_in_the_loss(tmp_path: Path) -> None:
+@BOTH
+def test_an_infinite_reward_is_found_in_the_loss(tmp_path: Path, config: Config) -> None:
     """The real thing, no patch: a huge reward makes the squared error overflow."""
     folder = tmp_path / "run"
     with pytest.raises(NumericalError, match="loss/reward = inf"):
-        train(replace(TINY, task="toys:rich"), folder)
+        train(replace(config, task="toys:rich"), folder)
 
 
-def test_an_environment_that_raises_loses_only_its_episode(tmp_path: Path) -> None:
+@BOTH
+@pytest.mark.parametrize("scale", [1e6, 1e-6])
+def test_losses_stay_finite_over_the_range_of_real_rewards(
+    tmp_path: Path, config: Config, scale: float
+) -> None:
+    kwargs = {"steps": 12, "scale": scale}
+    config = changed(config, {"task": "toys:Point", "environment.kwargs": kwargs})
+    results = train(config, tmp_path)
+    assert np.isfinite(results["agent"]["mean"])
+    rows = [row for row in _rows(tmp_path) if "loss/reward" in row]
+    losses = np.array([[row[name] for name in row if name.startswith("loss/")] for row in rows])
+    assert losses.size
+    assert np.isfinite(losses).all()
+    stored = EpisodeStore(tmp_path / "episodes").load(0).reward.max() / scale
+    assert 0 < stored < 1.01
+
+
+@BOTH
+def test_an_environment_that_raises_loses_only_its_episode(tmp_path: Path, config: Config) -> None:
     with pytest.raises(EnvironmentFailure, match=r"broke on purpose"):
-        train(replace(TINY, task="toys:third_fails"), tmp_path / "run")
+        train(replace(config, task="toys:third_fails"), tmp_path / "run")
     assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 2
 
 
@@ -252,10 +274,11 @@ def test_episodes_that_terminate_early_are_kept_as_they_are(tmp_path: Path) -> N
     assert all(store.load(i).terminal for i in store.indices)
 
 
-def test_more_episodes_continue_as_if_asked_for_at_once(tmp_path: Path) -> None:
-    once = train(replace(TINY, episodes=4), tmp_path / "once")
-    train(replace(TINY, episodes=3), tmp_path / "twice")
-    twice = train(replace(TINY, episodes=4), tmp_path / "twice")
+@ALL
+def test_more_episodes_continue_as_if_asked_for_at_once(tmp_path: Path, config: Config) -> None:
+    once = train(replace(config, episodes=4), tmp_path / "once")
+    train(replace(config, episodes=3), tmp_path / "twice")
+    twice = train(replace(config, episodes=4), tmp_path / "twice")
     assert once["agent"] == twice["agent"]
     a, b = load(tmp_path / "once").state, load(tmp_path / "twice").state
     assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))

@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from armillary.config import Config
 from conftest import environment
-from settings import TINY, options
+from settings import ALL, options
 
 EPISODES = 7
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "armillary", "train", "--run", str(folder), *options(TINY)]
+def _start(folder: Path, config: Config) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "armillary", "train", "--run", str(folder), *options(config)]
     command += ["--episodes", str(EPISODES), "--training.checkpoint-minutes", "0.001"]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(as_users=True))
 
@@ -59,10 +60,11 @@ def _leaves(folder: Path) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(load(folder).state)]
 
 
+@ALL
 @pytest.mark.slow
-def test_a_stopped_run_ends_bit_identical(tmp_path: Path) -> None:
+def test_a_stopped_run_ends_bit_identical(tmp_path: Path, config: Config) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    process = _start(whole)
+    process = _start(whole, config)
     assert process.communicate()[0] is None
     assert process.returncode == 0
 
@@ -74,7 +76,7 @@ def test_a_stopped_run_ends_bit_identical(tmp_path: Path) -> None:
         (signal.SIGKILL, 22, 5),
     ]
     for number, updates, episodes in stops:
-        process = _start(stopped)
+        process = _start(stopped, config)
         _wait_for(process, stopped, updates, episodes)
         time.sleep(random.Random(updates).uniform(0, 0.05))
         process.send_signal(number)
@@ -85,7 +87,7 @@ def test_a_stopped_run_ends_bit_identical(tmp_path: Path) -> None:
             assert process.returncode == 128 + number
             assert b"everything so far is saved" in errors
             assert b"Traceback" not in errors
-    process = _start(stopped)
+    process = _start(stopped, config)
     process.communicate()
     assert process.returncode == 0
 
@@ -104,7 +106,10 @@ def test_a_stopped_run_ends_bit_identical(tmp_path: Path) -> None:
     assert _rows(whole) == _rows(stopped)
 
 
-def test_an_episode_collected_before_the_kill_is_used_not_lost(tmp_path: Path) -> None:
+@ALL
+def test_an_episode_collected_before_the_kill_is_used_not_lost(
+    tmp_path: Path, config: Config
+) -> None:
     """The kill came after the episode was written and before the checkpoint."""
     from dataclasses import replace
 
@@ -112,8 +117,8 @@ def test_an_episode_collected_before_the_kill_is_used_not_lost(tmp_path: Path) -
     from armillary.training.loop import train
 
     folder = tmp_path / "run"
-    train(replace(TINY, episodes=3), folder)
-    train(replace(TINY, episodes=4), folder)
+    train(replace(config, episodes=3), folder)
+    train(replace(config, episodes=4), folder)
     episode = folder / "episodes" / "episode-000003.npz"
     before, expected = episode.stat().st_mtime_ns, _leaves(folder)
     (folder / "results.json").unlink()
@@ -123,7 +128,7 @@ def test_an_episode_collected_before_the_kill_is_used_not_lost(tmp_path: Path) -
             path.unlink()
     if not checkpoint.exists(folder / "checkpoints"):  # both kept ones are younger: start over
         assert len(meta) == 2
-    train(replace(TINY, episodes=4), folder)
+    train(replace(config, episodes=4), folder)
     assert episode.stat().st_mtime_ns == before
     for a, b in zip(expected, _leaves(folder), strict=True):
         np.testing.assert_array_equal(a, b)

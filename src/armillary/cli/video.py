@@ -45,6 +45,7 @@ def run(argv: list[str]) -> int:
         raise UsageError(f"cannot write {str(path)!r}: the name must end in .mp4 or .gif")
 
     from armillary.envs import side_by_side
+    from armillary.envs.build import drawn
     from armillary.studies.report import Prediction, frames_per_second
     from armillary.training.evaluation import evaluate
     from armillary.training.player import load
@@ -56,7 +57,7 @@ def run(argv: list[str]) -> int:
     config = player.config
     task = player.task(arguments.task)
     player.check_trust((task,))
-    envs = side_by_side(task, config.environment, 1)
+    envs = side_by_side(task, drawn(config.environment, player.agent.spec), 1)
     try:
         with stop_request() as stop:
             scores, (episode,) = evaluate(

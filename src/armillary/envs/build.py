@@ -19,7 +19,7 @@ from armillary.envs.actions import PaddedActions, action_size, own_actions
 from armillary.envs.guard import Guard, failures, late
 from armillary.envs.observations import Observed, draws
 from armillary.errors import UsageError, nearest
-from armillary.spec import Spec
+from armillary.spec import IMAGE, Spec
 from armillary.waiting import waiting_for
 
 TaskLike = str | gymnasium.Env | Callable[..., gymnasium.Env]
@@ -115,6 +115,11 @@ def fitting(config: EnvironmentConfig, spec: Spec) -> EnvironmentConfig:
     Those of a run say nothing of a size that several tasks have in common: it was found out.
     """
     return replace(config, action_size=spec.action.size) if spec.masked else config
+
+
+def drawn(config: EnvironmentConfig, spec: Spec) -> EnvironmentConfig:
+    """Returns the settings with which there are images to show, also if the agent sees none."""
+    return config if spec.images else replace(config, observe=f"{config.observe},{IMAGE}")
 
 
 def agreed(specs: Mapping[str, Spec]) -> Spec:

@@ -86,7 +86,7 @@ class OneHot(NamedTuple):
         """Returns a one-hot sample for Gumbel noise; its gradient is that of the probabilities."""
         probabilities = jax.nn.softmax(self.logits)
         choice = _one_hot(self.logits + noise)
-        return choice + probabilities - jax.lax.stop_gradient(probabilities)
+        return choice + (probabilities - jax.lax.stop_gradient(probabilities))  # exactly one-hot
 
     def mode(self) -> Float[Array, "*batch size"]:
         """Returns the most likely choice, one-hot."""

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from armillary.config import Config
 from armillary.config.fields import check_types
+from armillary.envs import action_repeat
 from armillary.errors import RunError, UsageError
+from armillary.replay.episodes import Episode
 from armillary.spec import MASK, Field, Spec, pixels
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,13 @@ class Counters:
                 "away, and the one before it is taken"
             ) from error
         return counters
+
+
+def simulator_steps(episode: Episode, config: Config, task: str) -> int:
+    """Returns the steps of the wrapped environment; at most so many, of an older version."""
+    repeat = config.environment.action_repeat or action_repeat(task)
+    counted = episode.simulator_steps
+    return episode.steps * repeat if counted is None else counted
 
 
 def _of_today(meta: Mapping[str, Any]) -> Mapping[str, Any]:

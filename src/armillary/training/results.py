@@ -5,12 +5,63 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from armillary.config import Config
 from armillary.files import read_json, write_atomically
+from armillary.training.counters import Counters
+from armillary.training.evaluation import Scores
+from armillary.training.testing import together
 
 log = logging.getLogger(__name__)
+
+
+def results(
+    config: Config,
+    counters: Counters,
+    agent: Mapping[str, Scores],
+    random: Mapping[str, Scores],
+    lost_episodes: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Returns what a run ends with, ready for JSON.
+
+    Args:
+        config: of the run.
+        counters: at its end.
+        agent: the trained agent's scores on each task.
+        random: those of random actions.
+        lost_episodes: collected ones whose files are gone.
+        seconds: that it took.
+    """
+    return {
+        "task": config.task,
+        "seed": config.seed,
+        "agent": together(agent).as_dict(),
+        "random": together(random).as_dict(),
+        "tasks": {
+            task: {"agent": agent[task].as_dict(), "random": random[task].as_dict()}
+            for task in config.tasks
+        },
+        "episodes": counters.episodes // len(config.tasks),
+        "simulator_steps": counters.simulator_steps,
+        "updates": counters.updates,
+        "lost_episodes": lost_episodes,
+        "seconds": seconds,
+    }
+
+
+def earlier_results(path: Path, config: Config) -> dict[str, Any] | None:
+    """Returns the results of a run that has ended; None: there are none, or of fewer episodes.
+
+    Those of an older version, without a checksum, do not count: the tests are played again.
+    """
+    found = read_results(path)
+    if found is None or "checksum" not in found or found["episodes"] != config.episodes:
+        return None
+    return found
 
 
 def read_results(path: Path) -> dict[str, Any] | None:

@@ -73,7 +73,7 @@ def rollout(
     reset, _ = envs.reset(seed=list(seeds))  # type: ignore[arg-type]
     observation = spec.named(reset)
     belief = actor.initial_belief(state, count)
-    records = [_Record(_row(observation, i), spec.action.size) for i in range(count)]
+    records = [_Record(_row(reset, observation, i), spec.action.size) for i in range(count)]
     running = np.ones(count, bool)
     step = 0
     while running.any():
@@ -82,7 +82,7 @@ def rollout(
         result, reward, terminated, truncated, info = envs.step(spec.own_action(action))
         observation = spec.named(result)
         for i in np.flatnonzero(running).tolist():
-            records[i].add(_row(observation, i), action[i], reward[i], terminated[i])
+            records[i].add(_row(result, observation, i), action[i], reward[i], terminated[i])
             if "simulator_steps" in info:  # environments that were not made here may not count
                 records[i].simulator_steps = int(info["simulator_steps"][i])
         on_step(int(running.sum()))
@@ -96,8 +96,10 @@ def returns(episodes: Sequence[Episode]) -> Iterator[float]:
     return (float(np.sum(episode.reward, dtype=np.float64)) for episode in episodes)
 
 
-def _row(observation: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-    return {name: np.array(array[number]) for name, array in observation.items()}
+def _row(given: Any, seen: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """Returns what is recorded of one environment: what the actor sees, and what else it gives."""
+    fields = {**given, **seen} if isinstance(given, Mapping) else seen
+    return {name: np.array(array[number]) for name, array in fields.items()}
 
 
 class _Record:

@@ -1,0 +1,87 @@
+"""When a run is saved, and how it goes on from what was saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import jax
+
+from armillary import seeding
+from armillary.agents.base import Agent
+from armillary.config import Config
+from armillary.errors import UsageError
+from armillary.training import checkpoint
+from armillary.training.counters import Counters, warn_of_another_machine
+from armillary.training.run import Run
+
+
+def restore(run: Run, config: Config, agent: Agent, now: Counters) -> tuple[Any, Counters]:
+    """Returns the parameters and counters of the last checkpoint, or new ones.
+
+    Args:
+        run: the folder.
+        config: as it was asked for.
+        agent: of this configuration.
+        now: counters of a run that begins here.
+
+    Raises:
+        UsageError: the run has more episodes than are asked for.
+        RunError: the checkpoints are damaged, or of another configuration.
+    """
+
+    def init() -> Any:
+        return jax.jit(agent.init)(seeding.key(config.seed, "init"))
+
+    if not checkpoint.exists(run.checkpoints):
+        return init(), now
+    state, meta = checkpoint.load(run.checkpoints, jax.eval_shape(init))
+    counters = Counters.of(meta, run.checkpoints)
+    run.check_made_with(counters.config, config)
+    warn_of_another_machine(counters.machine, now.machine, run.folder)
+    counters.config, counters.machine = now.config, now.machine
+    rounds = counters.episodes // len(config.tasks)
+    if rounds > config.episodes:
+        raise UsageError(
+            f"the run in {str(run.folder)!r} already has {rounds} episodes: ask for that many or "
+            f"more instead of {config.episodes}"
+        )
+    return state, counters
+
+
+class Saver:
+    """Writes the checkpoints of one training run.
+
+    Args:
+        run: its folder.
+        minutes: between two checkpoints.
+        counters: how far it is, which are saved, too.
+        before: is called before each; it may change the counters, and what it raises is raised.
+    """
+
+    def __init__(
+        self, run: Run, minutes: float, counters: Counters, before: Callable[[], None]
+    ) -> None:
+        self._run, self._minutes, self._counters = run, minutes, counters
+        self._before = before
+        self._last = time.monotonic()
+
+    def if_due(self, state: Any) -> None:
+        """Saves if there is no checkpoint yet, or the last one is old."""
+        minutes = (time.monotonic() - self._last) / 60
+        if not checkpoint.exists(self._run.checkpoints) or minutes > self._minutes:
+            self.save(state)
+
+    def save(self, state: Any) -> None:
+        """Saves the parameters and the counters."""
+        self._before()
+        checkpoint.save(self._run.checkpoints, state, asdict(self._counters))
+        self._last = time.monotonic()
+
+    def replace_damaged(self, state: Any) -> None:
+        """Saves if the newest checkpoint is not sound."""
+        newest = checkpoint.newest(self._run.checkpoints)
+        if newest is None or not checkpoint.sound(newest):
+            self.save(state)
