@@ -52,7 +52,7 @@ def test_an_agent_and_dynamics_of_ones_own(
     outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """Trained, continued, evaluated and loaded by name; a stranger's folder is asked about."""
-    given = [*options(replace(TINY, episodes=3)), "--dynamics", "residual:Residual"]
+    given = [*options(replace(TINY, episodes=3))[2:], "--dynamics", "residual:Residual"]
     given = given[: given.index("--preset")] + given[given.index("--preset") + 2 :] \
         if "--preset" in given else given  # fmt: skip
     assert train.run(["--agent", "balanced:Balanced", "--run", "run", *given]) == 0

@@ -64,8 +64,12 @@ def run(argv: list[str]) -> int:
     folder = arguments.run or default_folder(config)
     place = folder.absolute()  # an environment may change the working folder
     goes_on = Run(folder).exists
-    if goes_on and not arguments.trust and _value(argv, "--task") is None:
-        check_trust(config.tasks, config.environment, folder)
+    if not arguments.trust and _value(argv, "--task") is None:
+        source = _source(argv)
+        if goes_on:
+            check_trust(config.tasks, config.environment, folder)
+        elif source is not None and source.exists:
+            check_trust(config.tasks, config.environment, source.folder)
     Run(folder).check(config)
     trust = ("--trust",) if needing_trust(config.tasks, config.environment) else ()
     say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
@@ -122,8 +126,23 @@ def _default(argv: list[str]) -> Config:
 
         if Run(folder).exists:
             return Run(folder, trust="--trust" in argv).config
-    config = preset(name or "small", agent)
-    return dataclasses.replace(config, preset=name or "small")
+    config = dataclasses.replace(preset(name or "small", agent), preset=name or "small")
+    source = _source(argv)
+    if source is not None and source.exists:  # its episodes are of its task
+        config = dataclasses.replace(
+            config, task=source.config.task, environment=source.config.environment
+        )
+    return config
+
+
+def _source(argv: list[str]) -> Any:
+    """Returns the run whose episodes are learned from, if `--from` names a folder."""
+    source = _value(argv, "--from") or _value(argv, "--source")
+    if source is None:
+        return None
+    from armillary.training.run import Run
+
+    return Run(source, trust="--trust" in argv)
 
 
 def _refuse_options_of_others(argv: list[str], config: Config) -> None:
@@ -175,6 +194,9 @@ def _scores(results: dict[str, Any]) -> str:
     ]
     for task, scores in results["tasks"].items():
         agent, random = scores["agent"], scores["random"]
+        if not agent["episodes"]:
+            lines.append("no test episodes were played (evaluation.final_episodes is 0)")
+            continue
         lines += [
             f"{task}: " * several
             + f"score over {agent['episodes']} noise-free episodes, mean ± standard deviation:",

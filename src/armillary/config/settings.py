@@ -172,10 +172,15 @@ class EvaluationConfig:
     episodes: int = 10
     """Episodes of each evaluation (the paper shows 10 trajectories for each seed)."""
     final_episodes: int = 10
-    """Episodes of the evaluation at the end, of the agent and of random actions."""
+    """Episodes of the evaluation at the end, of the agent and of random actions. 0: none at all,
+    where episodes that are there are learned from."""
 
     def __post_init__(self) -> None:
-        positive(self, "every", "episodes", "final_episodes")
+        positive(self, "every", "episodes")
+        require(
+            self.final_episodes >= 0,
+            f"final_episodes is {self.final_episodes}, but it must not be negative",
+        )
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,10 @@ class Config:
     """Seed of everything random: parameters, batches, planning, noise and environments."""
     episodes: int = 1000
     """Episodes to collect of each task, the seed episodes among them."""
+    source: Annotated[str | None, arg(aliases=("--from",))] = None
+    """Learn from episodes that are there, and collect none: those of a run folder, or of a folder
+    of episode-*.npz. There are as many updates as in a run of so many `episodes`. With
+    `evaluation.final_episodes` 0 no environment is needed."""
     wandb: str | None = None
     """Weights & Biases project to which the scalars are sent, too (needs the extra `wandb`)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
@@ -221,6 +230,11 @@ class Config:
             "between them; `armillary tasks` lists the control suite's",
         )
         positive(self, "episodes")
+        require(
+            self.evaluation.final_episodes > 0 or self.source is not None,
+            "evaluation.final_episodes is 0, but it must be greater than zero where no source of "
+            "episodes is given",
+        )
         require(0 <= self.seed < 2**32, f"seed is {self.seed}, but it must be from 0 to 2^32 - 1")
         require(
             self.episodes >= self.collection.seed_episodes,

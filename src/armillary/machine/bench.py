@@ -25,6 +25,7 @@ from armillary.machine import resources
 from armillary.machine.agent import acting, time_act, time_copy, time_parts, time_update
 from armillary.machine.rollouts import measure_simulator
 from armillary.machine.timing import Timing, measure_environment, timed
+from armillary.spec import Spec
 from armillary.training.schedule import updates_due
 
 PRECISIONS = {

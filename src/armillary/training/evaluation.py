@@ -32,8 +32,10 @@ class Scores:
         return float(np.std(self.scores))
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns `mean`, `std`, `episodes` and `scores`, ready for JSON."""
+        """Returns `mean`, `std` (None of no episodes), `episodes` and `scores`, ready for JSON."""
         scores = list(asdict(self)["scores"])
+        if not scores:
+            return {"mean": None, "std": None, "episodes": 0, "scores": []}
         return {"mean": self.mean, "std": self.std, "episodes": len(scores), "scores": scores}
 
     def __str__(self) -> str:

@@ -17,12 +17,15 @@ from armillary.config import Config, to_dict
 from armillary.envs import side_by_side
 from armillary.envs.build import agreed, common
 from armillary.envs.parallel import SideBySide
-from armillary.errors import EnvironmentFailure
+from armillary.errors import EnvironmentFailure, UsageError
 from armillary.replay.episodes import Episode, EpisodeStore
 from armillary.replay.sampler import Batch, WindowSampler, prefetch
+from armillary.spec import Spec
 from armillary.training import compilation
 from armillary.training.counters import Counters, machine, simulator_steps
+from armillary.training.evaluation import Scores
 from armillary.training.logger import Logger
+from armillary.training.offline import bring, source_spec
 from armillary.training.progress import Progress
 from armillary.training.record import Record, shown
 from armillary.training.results import earlier_results, results, write_results
@@ -68,12 +71,13 @@ def train(
     config = Run(place).check(config)
     with ExitStack() as stack:
         envs = _environments(config, stack)
-        spec = agreed({task: env.agent_spec for task, env in envs.items()})
+        spec = _spec(config, envs)
         make_agent(config, spec)  # what cannot be fails before anything is written
         run = Run(place)
         with run.locked() as check_held, stop_request() as stop:
             config = run.check(config)  # environments take long: another run may have begun here
-            trainer = Trainer(config, run, envs, stop, on_progress, on_metrics, check_held)
+            kind = Trainer if config.source is None else OfflineTrainer
+            trainer = kind(config, spec, run, envs, stop, on_progress, on_metrics, check_held)
             try:
                 return trainer.train()
             finally:
@@ -82,6 +86,8 @@ def train(
 
 def _environments(config: Config, stack: ExitStack) -> dict[str, SideBySide]:
     """Returns an environment for each task, which `stack` closes."""
+    if config.source is not None and not config.evaluation.final_episodes:
+        return {}
     environment = common(config.tasks, config.environment)
     envs = {}
     for task in config.tasks:
@@ -90,12 +96,28 @@ def _environments(config: Config, stack: ExitStack) -> dict[str, SideBySide]:
     return envs
 
 
+def _spec(config: Config, envs: dict[str, SideBySide]) -> Spec:
+    """Returns what the agent is made from, of the environments and of the episodes."""
+    specs = {task: env.agent_spec for task, env in envs.items()}
+    if config.source is None:
+        return agreed(specs)
+    spec = source_spec(config)
+    if specs and agreed(specs) != spec:
+        raise UsageError(
+            f"the episodes of {config.source} have {spec}, but {config.task} has {agreed(specs)}: "
+            "name the task and the environment's settings that they come from, or give "
+            "--evaluation.final-episodes 0 to learn without an environment"
+        )
+    return spec
+
+
 class Trainer:
     """One training run in this process: Algorithm 1 of PlaNet and of Dreamer."""
 
     def __init__(
         self,
         config: Config,
+        spec: Spec,
         run: Run,
         envs: dict[str, SideBySide],
         stop: StopRequest,
@@ -105,12 +127,13 @@ class Trainer:
     ) -> None:
         self.config, self.run, self.envs, self.tasks = config, run, envs, config.tasks
         self.stop, self.on_progress, self.check_held = stop, on_progress, check_held
-        self.spec = agreed({task: env.agent_spec for task, env in envs.items()})
+        self.spec = spec
         self.agent = make_agent(config, self.spec)
         self.update = jax.jit(self._update, donate_argnums=0)
         now = Counters(self.spec.as_dict(), config=to_dict(config), machine=machine())
         self.state, self.counters = restore(run, config, self.agent, now)
         run.open(config)  # all that can be wrong with the request has been seen by now
+        self._prepare()
         self.store = EpisodeStore(run.episodes)
         check_episodes(self.store, self.counters, self.spec)
         self.sampler = WindowSampler(
@@ -131,7 +154,7 @@ class Trainer:
         self.progress = Progress(
             config.episodes * len(self.tasks),
             updates_due(config, config.episodes),
-            episodes=self.counters.episodes,
+            episodes=self.reached,
             updates=self.counters.updates,
             environment_steps=self.counters.simulator_steps,
             compiling=compilation.seconds,
@@ -165,6 +188,14 @@ class Trainer:
     def rounds(self) -> int:
         """How many episodes of each task have been collected."""
         return self.counters.episodes // len(self.tasks)
+
+    @property
+    def reached(self) -> int:
+        """How far the run is, in episodes: what is tested once is tested once of these."""
+        return self.counters.episodes
+
+    def _prepare(self) -> None:
+        """Called when a folder is open, before its episodes are read."""
 
     def _fit(self, due: int) -> None:
         """Takes the updates that are due (Algorithm 1, lines 4 to 7)."""
@@ -237,7 +268,7 @@ class Trainer:
             return
         episodes = self.config.evaluation.episodes
         scores = self.tester.agent(self.state, counters.simulator_steps, episodes, "evaluate")
-        counters.evaluated = counters.episodes
+        counters.evaluated = self.reached
         plain = {task: of_task.as_dict() for task, of_task in scores.items()}
         self.record.write(scalars("evaluate", plain, self.config))
         for task, of_task in scores.items():
@@ -247,23 +278,26 @@ class Trainer:
     def _finish(self) -> dict[str, Any]:
         """Tests the trained agent and random actions, and at last writes `results.json`, once."""
         counters, config = self.counters, self.config
-        tested = counters.evaluated == counters.episodes
+        tested = counters.evaluated == self.reached
         earlier = earlier_results(self.run.results, config)
-        if earlier is not None and tested and self.tester.has_episodes:
+        whole = self.tester.has_episodes or not config.evaluation.final_episodes
+        if earlier is not None and (tested or not config.evaluation.final_episodes) and whole:
             self.saver.replace_damaged(self.state)
             return earlier
         self.saver.save(self.state)
         episodes = config.evaluation.final_episodes
-        agent = self.tester.agent(self.state, counters.simulator_steps, episodes, "final")
-        random = self.tester.random(episodes, "final")
-        if not tested:
+        agent = random = {task: Scores(()) for task in self.tasks}
+        if episodes:
+            agent = self.tester.agent(self.state, counters.simulator_steps, episodes, "final")
+            random = self.tester.random(episodes, "final")
+        if not tested and episodes:
             scores = {
                 name: {task: of_task.as_dict() for task, of_task in of_all.items()}
                 for name, of_all in (("evaluate", agent), ("random", random))
             }
             values = [scalars(name, of_all, config) for name, of_all in scores.items()]
             self.record.write(values[0] | values[1] | self._mean_losses())  # of the last updates
-            counters.evaluated = counters.episodes
+            counters.evaluated = self.reached
             self.saver.save(self.state)
         self.check_held()
         lost = counters.episodes - len(self.store)
@@ -279,3 +313,38 @@ class Trainer:
         """Closes the log files and the environments that were opened here."""
         self.logger.close()
         self.tester.close()
+
+
+class OfflineTrainer(Trainer):
+    """A run that learns from episodes that are there already, see `armillary.training.offline`."""
+
+    def _prepare(self) -> None:
+        if not self.counters.updates:
+            bring(self.config, self.run)
+
+    @property
+    def rounds(self) -> int:
+        """How many episodes of each task a run would have collected after so many updates."""
+        config = self.config
+        each = config.training.collect_interval * len(self.tasks)
+        return self.counters.updates // each + config.collection.seed_episodes - 1
+
+    @property
+    def reached(self) -> int:
+        """The same of all tasks together."""
+        return self.rounds * len(self.tasks)
+
+    def _loop(self) -> None:
+        config, counters, store = self.config, self.counters, self.store
+        if not counters.episodes:
+            counters.episodes = store.indices[-1] + 1 if store.indices else 0
+            for index in store.indices:
+                task = self.tasks[index % len(self.tasks)]
+                counters.simulator_steps += simulator_steps(store.load(index), config, task)
+        while self.rounds < config.episodes:
+            self._fit(updates_due(config, self.rounds + 1))
+            self.record.write(self._mean_losses())
+            self.saver.if_due(self.state)
+            self.progress.episode(self.reached, counters.simulator_steps, None)
+            if self.rounds < config.episodes and evaluation_due(config, self.rounds) and self.envs:
+                self._evaluate()

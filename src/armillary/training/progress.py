@@ -104,13 +104,13 @@ class Progress:
         self._frame_pace.add(count, seconds)
         self._show()
 
-    def episode(self, episodes: int, environment_steps: int, total_reward: float) -> None:
+    def episode(self, episodes: int, environment_steps: int, total_reward: float | None) -> None:
         """Tells that an episode was collected.
 
         Args:
             episodes: how many the run has collected in all.
             environment_steps: simulator steps of all of them.
-            total_reward: its return.
+            total_reward: its return; None: none was played.
         """
         self._collecting += self._elapsed()
         self._episode_pace.add(episodes - self._episodes, self._collecting)

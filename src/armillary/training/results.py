@@ -45,7 +45,7 @@ def results(
             task: {"agent": agent[task].as_dict(), "random": random[task].as_dict()}
             for task in config.tasks
         },
-        "episodes": counters.episodes // len(config.tasks),
+        "episodes": config.episodes,
         "simulator_steps": counters.simulator_steps,
         "updates": counters.updates,
         "lost_episodes": lost_episodes,

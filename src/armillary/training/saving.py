@@ -43,7 +43,7 @@ def restore(run: Run, config: Config, agent: Agent, now: Counters) -> tuple[Any,
     warn_of_another_machine(counters.machine, now.machine, run.folder)
     counters.config, counters.machine = now.config, now.machine
     rounds = counters.episodes // len(config.tasks)
-    if rounds > config.episodes:
+    if rounds > config.episodes and config.source is None:
         raise UsageError(
             f"the run in {str(run.folder)!r} already has {rounds} episodes: ask for that many or "
             f"more instead of {config.episodes}"

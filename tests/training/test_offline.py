@@ -1,0 +1,87 @@
+"""Learning from episodes that are there: none is collected, and no environment is needed."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from armillary.cli import train as command
+from armillary.config import changed
+from armillary.errors import UsageError
+from armillary.replay.episodes import EpisodeStore
+from armillary.studies.plots import read_metrics
+from armillary.training import offline
+from armillary.training.loop import train
+from armillary.training.player import load
+from settings import TINY, options
+
+
+def test_it_learns_from_the_episodes_of_another_run(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From all of them from the first update on; with as many updates, and resumable."""
+    config = replace(TINY, source=str(trained))
+    results = train(config, tmp_path / "run")
+    assert results["updates"] == 3 * 6
+    assert results["simulator_steps"] == 4 * 12
+    assert results["agent"]["episodes"] == 2
+    ours, theirs = EpisodeStore(tmp_path / "run" / "episodes"), EpisodeStore(trained / "episodes")
+    assert ours.indices == theirs.indices == [0, 1, 2, 3]
+    np.testing.assert_array_equal(ours.load(3).image, theirs.load(3).image)
+    rows = read_metrics(tmp_path / "run")
+    assert [row["updates"] for row in rows if "loss/total" in row] == [6, 12, 18]
+    assert {row["episode"] for row in rows} == {4}
+    assert train(config, tmp_path / "run") == results
+
+    def no_links(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    train(replace(config, episodes=3), tmp_path / "twice")
+    train(config, tmp_path / "twice")
+    pair = [jax.tree.leaves(load(tmp_path / name).state) for name in ("run", "twice")]
+    for a, b in zip(*pair, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_no_environment_is_needed(trained: Path, tmp_path: Path) -> None:
+    """The task need not even exist; a bare folder of episodes will do."""
+    source = {"source": str(trained / "episodes"), "evaluation.final_episodes": 0}
+    config = changed(TINY, {**source, "task": "gone:Gone", "episodes": 2})
+    results = train(config, tmp_path)
+    assert results["updates"] == 6
+    assert results["agent"] == {"mean": None, "std": None, "episodes": 0, "scores": []}
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert load(tmp_path).world_model.action_size == 2
+    assert offline.source_spec(config) == load(tmp_path).agent.spec
+    assert train(config, tmp_path) == results
+
+
+def test_the_command_takes_the_task_of_the_run(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = options(changed(TINY, {"episodes": 2, "evaluation.final_episodes": 0, "source": "x"}))
+    without = [word for i, word in enumerate(given) if not {"--source", "--task"} & {
+        word, given[i - 1]}]  # fmt: skip
+    argv = [*without, "--from", str(trained), "--run", str(tmp_path / "run")]
+    with pytest.raises(UsageError, match="--trust"):
+        command.run(argv)
+    assert command.run([*argv, "--trust"]) == 0
+    assert "no test episodes were played" in capsys.readouterr().out
+    assert load(tmp_path / "run").config.task == TINY.task
+
+
+def test_what_cannot_be_learned_from_is_said(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing to learn from.*does not exist"):
+        train(replace(TINY, source=str(tmp_path / "nowhere")), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"nothing to learn from.*holds no episodes"):
+        train(replace(TINY, source=str(tmp_path)), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"have image.*2 entries.*toys:slider has.*1 entries"):
+        train(replace(TINY, source=str(trained), task="toys:slider"), tmp_path / "run")
+    with pytest.raises(UsageError, match="final_episodes is 0"):
+        changed(TINY, {"evaluation.final_episodes": 0})
+    assert not (tmp_path / "run").exists()
