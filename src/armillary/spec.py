@@ -8,7 +8,7 @@ an action always a vector: of numbers in [-1, 1], or one-hot.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,10 @@ class Spec:
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values, ready for JSON."""
         return {
-            "observation": {name: asdict(field) for name, field in self.observation},
+            "observation": {
+                name: {"shape": list(field.shape), "dtype": field.dtype}
+                for name, field in self.observation
+            },
             "discrete" if self.discrete else "continuous": self.action.size,
             "players": self.players,
         }

@@ -11,6 +11,7 @@ import pytest
 
 from armillary.cli import train as command
 from armillary.config import changed
+from armillary.envs.named import TRUSTED
 from armillary.errors import UsageError
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import read_metrics
@@ -62,8 +63,12 @@ def test_no_environment_is_needed(trained: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_takes_the_task_of_the_run(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv(TRUSTED, raising=False)
     given = options(changed(TINY, {"episodes": 2, "evaluation.final_episodes": 0, "source": "x"}))
     without = [word for i, word in enumerate(given) if not {"--source", "--task"} & {
         word, given[i - 1]}]  # fmt: skip
