@@ -5,8 +5,8 @@ import io
 import pytest
 
 from armillary.studies.bar import Bar
-from armillary.training.loop import _shown
 from armillary.training.progress import PLAIN_SECONDS, Progress
+from armillary.training.record import shown
 
 
 class Clock:
@@ -175,5 +175,4 @@ def test_the_terminal_is_given_back(monkeypatch, clock, error):
 def test_the_raw_divergence_is_shown():
     metrics = {"loss/image": 9.0, "loss/divergence": 3.0, "divergence": 0.4, "gradient_norm": 7.0}
     metrics |= {"loss/overshooting": 3.0, "overshooting": 0.6}
-    shown = _shown(metrics)
-    assert shown == {"loss/image": 9.0, "loss/divergence": 0.4, "loss/overshooting": 0.6}
+    assert shown(metrics) == {"loss/image": 9.0, "loss/divergence": 0.4, "loss/overshooting": 0.6}
