@@ -85,7 +85,7 @@ def test_features_are_of_seen_states_then_of_imagined_ones() -> None:
     blind = stretches.observation["image"].copy()
     blind[:, 6:] = 0  # what is not seen does not matter
     np.testing.assert_array_equal(
-        latent_features(model, blind, stretches.action, key, **options), features
+        latent_features(model, {"image": blind}, stretches.action, key, **options), features
     )
 
 

@@ -25,6 +25,9 @@ DYNAMICS: dict[str, Callable[..., Dynamics]] = {"rssm": RSSM, "ssm": SSM, "rnn":
 """Of `(embedding_size, action_size, config, key=key)`, by the names in `ModelConfig.dynamics`."""
 
 
+_GOES_ON = 5.0
+"""The logit of going on before anything is learned: nearly certain, or all values would begin as if
+episodes ended at every other step."""
 _STATE_MODEL_STD = 0.1
 """Added to the state model's standard deviation, as to those of the latent Gaussians."""
 
@@ -83,8 +86,9 @@ class WorldModel(eqx.Module):
             sizes = [self.encoder.embedding_size, config.hidden, 2 * features]
             self.state_head = Stack(sizes, config.activation, key=jax.random.fold_in(key, 4))
         if config.discount_head:
-            self.discount_head = Stack(
-                [features, *hidden, 1], config.activation, key=jax.random.fold_in(key, 5)
+            head = Stack([features, *hidden, 1], config.activation, key=jax.random.fold_in(key, 5))
+            self.discount_head = eqx.tree_at(
+                lambda h: h.layers[-1].linear.bias, head, jnp.full(1, _GOES_ON)
             )
 
     def reward(self, state: LatentState) -> Float[Array, "*batch"]:
