@@ -94,7 +94,7 @@ LEARNING_DISCRETE = replace(
     episodes=22,
     environment=EnvironmentConfig(observe="vector"),
     objective=ObjectiveConfig(reward_scale=100.0, free_nats=1.0),
-    behavior=replace(LEARNING_DREAMER.behavior, entropy_scale=0.1),
+    behavior=replace(LEARNING_DREAMER.behavior, entropy_scale=0.1, horizon=4, discount=0.5),
     training=TrainingConfig(collect_interval=20, batch_size=16, chunk_length=10),
 )
 """A run that learns to choose the lamp that is on, of numbers alone."""
