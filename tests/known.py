@@ -18,7 +18,7 @@ from armillary.config import ModelConfig, ObjectiveConfig, PlanetConfig
 from armillary.dynamics.base import Dynamics, LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.distributions import Normal
-from armillary.replay.episodes import Episode
+from armillary.replay.episode import Episode
 from armillary.spec import pixels
 from armillary.studies.states import Recording
 from armillary.training.player import Player

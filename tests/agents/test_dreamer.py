@@ -209,3 +209,19 @@ def test_a_mask_holds_in_imagination(discrete: Path) -> None:
         assert not taken[:, ~mask].any()
         assert taken[:, mask].any()
         assert agent.spec.masked
+
+
+def test_discrete_exploration_is_a_random_choice_now_and_then(discrete: Path) -> None:
+    agent = armillary.load(discrete)
+    seen, _ = agent.make_env().reset(seed=0)
+    many = {
+        name: np.broadcast_to(x, (2000, *x.shape)) for name, x in seen.items() if name == "lamp"
+    }
+    spec = replace(agent.agent.spec, observation=(("lamp", Field((3,))),))
+    choices = jax.nn.one_hot(np.zeros(2000, int), 3)
+    for share in (0.0, 0.3, 1.0):
+        collection = replace(TINY_DISCRETE.collection, random_actions=share)
+        explorer = Dreamer(replace(TINY_DISCRETE, collection=collection), spec)
+        taken = explorer._explored(choices, many, jax.random.key(3))
+        np.testing.assert_array_equal(np.asarray(taken).sum(axis=1), 1)
+        np.testing.assert_allclose(np.mean(taken[:, 0] == 0), share * 2 / 3, atol=0.04)

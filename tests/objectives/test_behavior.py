@@ -20,6 +20,7 @@ from armillary.nets.dense import Stack
 from armillary.nets.distributions import Normal
 from armillary.nets.policy import Policy
 from armillary.objectives.behavior import Imagined, Starts, behavior_loss, imagine, value_loss
+from armillary.replay.sampler import Batch
 from armillary.spec import Continuous, pixels
 
 A, B, Q, R, GAMMA = 1.1, 0.5, 1.0, 0.3, 0.95
@@ -124,6 +125,24 @@ def test_states_after_the_end_do_not_count() -> None:
     np.testing.assert_array_equal(imagined.weights, (before == 0).astype(float))
     x = imagined.features[0, -1, 0]
     np.testing.assert_allclose(imagined.estimates[0, -1], -Q * x**2, rtol=1e-5)
+
+
+def test_starts_that_fill_up_a_window_do_not_count() -> None:
+    """Neither for the actor nor for the value: losses are means over the others."""
+    policy, value = _networks(CONFIG)
+    key = jax.random.key(2)
+    _, plain = LOSS(policy, SYSTEM, value, START, key, CONFIG)
+    starts = START._replace(weights=jnp.array([2.0, 0.0, 2.0, 0.0]))
+    loss, imagined = LOSS(policy, SYSTEM, value, starts, key, CONFIG)
+    counted = [0, 2]
+    np.testing.assert_allclose(loss, -np.mean(plain.estimates[:-1, counted]), rtol=1e-5)
+    np.testing.assert_allclose(starts.mean(plain.estimates[0]), plain.estimates[0, counted].mean())
+    errors = value(plain.features[:-1])[..., 0] - plain.estimates[:-1]
+    expected = 0.5 * np.mean(np.asarray(errors)[:, counted] ** 2)
+    np.testing.assert_allclose(value_loss(value, imagined), expected, rtol=1e-5)
+    valid = np.array([[True, False], [True, False]])
+    batch = Batch({}, *3 * [np.zeros((2, 2), np.float32)], valid)
+    np.testing.assert_array_equal(Starts.of(START.latent, batch).weights, [2.0, 2.0, 0.0, 0.0])
 
 
 def test_gradients_reach_what_they_should_and_nothing_else() -> None:

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 import known
 from armillary.config import PlanetConfig
 from armillary.errors import RunError, UsageError
-from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.episode import Episode
+from armillary.replay.episodes import EpisodeStore
 from armillary.studies import figure10
 from armillary.studies.prediction import (
     LAST_FRAME,

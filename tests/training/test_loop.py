@@ -16,7 +16,8 @@ from armillary.config import Config, PlanetConfig, changed, preset
 from armillary.envs import side_by_side
 from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
 from armillary.objectives.world_model import world_model_loss
-from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.episode import Episode
+from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import WindowSampler
 from armillary.spec import pixels
 from armillary.studies.plots import read_metrics

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from armillary.cli import train as command
 from armillary.config import changed
 from armillary.envs.named import TRUSTED
-from armillary.errors import UsageError
+from armillary.errors import RunError, UsageError
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import read_metrics
 from armillary.training import offline
@@ -49,6 +50,33 @@ def test_it_learns_from_the_episodes_of_another_run(
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+def test_a_run_that_has_begun_needs_its_source_no_more(trained: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(trained / "episodes", source)
+    config = replace(TINY, source=str(source), episodes=2)
+    train(config, tmp_path / "run")
+    shutil.rmtree(source)
+    assert train(replace(config, episodes=3), tmp_path / "run")["updates"] == 12
+
+
+def test_damaged_episodes_of_a_source_are_left_out(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong is said of the run's own copy; the source stays as it is."""
+    source = tmp_path / "source"
+    shutil.copytree(trained / "episodes", source)
+    (source / "episode-000000.npz").write_bytes(b"no archive")
+    config = changed(TINY, {"source": str(source), "episodes": 2, "evaluation.final_episodes": 0})
+    train(config, tmp_path / "run")
+    assert EpisodeStore(tmp_path / "run" / "episodes").indices == [1, 2, 3]
+    assert "episode-000000.npz is damaged" in caplog.text
+    assert (source / "episode-000000.npz").read_bytes() == b"no archive"
+    for path in source.iterdir():
+        path.write_bytes(b"no archive")
+    with pytest.raises(RunError, match=r"every episode in .*source.* is damaged"):
+        train(config, tmp_path / "other")
+
+
 def test_no_environment_is_needed(trained: Path, tmp_path: Path) -> None:
     """The task need not even exist; a bare folder of episodes will do."""
     source = {"source": str(trained / "episodes"), "evaluation.final_episodes": 0}
@@ -58,7 +86,7 @@ def test_no_environment_is_needed(trained: Path, tmp_path: Path) -> None:
     assert results["agent"] == {"mean": None, "std": None, "episodes": 0, "scores": []}
     assert json.loads((tmp_path / "results.json").read_text()) == results
     assert load(tmp_path).world_model.action_size == 2
-    assert offline.source_spec(config) == load(tmp_path).agent.spec
+    assert offline.source_spec(trained / "episodes") == load(tmp_path).agent.spec
     assert train(config, tmp_path) == results
 
 

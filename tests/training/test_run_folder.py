@@ -14,14 +14,14 @@ import jax
 import numpy as np
 import pytest
 
-from armillary.config import EnvironmentConfig, PlanetConfig
+from armillary.config import EnvironmentConfig, PlanetConfig, preset, to_dict
 from armillary.errors import RunError, UsageError
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import read_metrics
 from armillary.training import checkpoint, counters, loop
 from armillary.training.loop import train
 from armillary.training.player import load
-from armillary.training.run import InUse, Run, default_folder
+from armillary.training.run import FORMAT, InUse, Run, default_folder
 from settings import TINY
 
 FORMAT_1 = Path(__file__).parents[1] / "data" / "run-format-1.tar.gz"
@@ -223,9 +223,30 @@ def test_a_run_of_format_1_is_loaded_and_goes_on(
     results = train(replace(Run(folder).config, episodes=4), folder)
     assert (results["simulator_steps"], results["updates"]) == (48, 18)
     assert _rows(folder)[: len(rows)] == rows
-    assert json.loads((folder / "config.json").read_text())["format"] == 2
+    assert json.loads((folder / "config.json").read_text())["format"] == FORMAT
     assert load(folder).counters["config"]["episodes"] == 4
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("agent", "task", "opened"),
+    [("planet", "toys:short", True), ("dreamer", "cheetah-run", True),
+     ("dreamer", "toys:short", False)],
+)  # fmt: skip
+def test_no_discount_head_is_what_is_now_left_open(
+    tmp_path: Path, agent: str, task: str, opened: bool
+) -> None:
+    """A run of format 2 goes on with today's presets; a Dreamer that had none keeps none."""
+    config = replace(preset("small", agent), task=task)
+    values = to_dict(config)
+    values["model"]["discount_head"] = False
+    content = {"format": 2, "version": "0.1.0", "config": values}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    run = Run(tmp_path)
+    assert run.config.model.discount_head is (None if opened else False)
+    run.check_made_with(values, run.config)
+    if opened:
+        run.check_same(config)
 
 
 def test_another_number_of_cores_is_said(

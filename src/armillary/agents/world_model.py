@@ -99,15 +99,18 @@ class WorldModelAgent(abc.ABC):
         key: PRNGKeyArray,
         explore: bool,
     ) -> tuple[Belief, Float[Array, "environment action"], dict[str, Array]]:
-        """Updates the belief with an observation and chooses an action.
+        """Infers the belief, chooses an action and adds exploration noise.
+
+        PlaNet, Algorithm 1, lines 10 to 12; Dreamer, Algorithm 1, lines 18 to 20.
 
         Args:
             state: the parameters.
-            belief: from the time step before.
-            observation: in several environments.
-            key: of everything random.
-            explore: whether to add exploration noise (of a discrete action: to take a random one
-                now and then), or to act at random where `collection.policy` says so.
+            belief: from the previous time step, or `initial_belief`.
+            observation: o_t of each environment.
+            key: of everything random in this time step.
+            explore: whether to add the exploration noise, N(0, `action_noise`), or of discrete
+                actions to take a random one with the probability `random_actions`; in random
+                collection, whether to act at random instead.
 
         Returns:
             The next belief, the actions in [-1, 1] or one-hot, and what `choose` says of them.
@@ -129,8 +132,8 @@ class WorldModelAgent(abc.ABC):
             action, extras = self.choose(state, latent, mask, choice_key, explore)
             if explore:
                 action = self._explored(action, observation, noise_key)
-            action = action if self.spec.discrete else jnp.clip(action, -1.0, 1.0)
-        action = action if self.spec.discrete else masked(action, observation)
+        if not self.spec.discrete:
+            action = masked(jnp.clip(action, -1.0, 1.0), observation)
         return Belief(latent, action), action, extras
 
     def _explored(

@@ -23,6 +23,7 @@ from armillary.config import EnvironmentConfig
 from armillary.envs import catalogue, pixels, rendering
 from armillary.envs.build import TaskLike, make
 from armillary.envs.guard import late
+from armillary.envs.observations import draws
 from armillary.errors import EnvironmentFailure, UsageError
 from armillary.spec import Spec
 from armillary.waiting import waiting_for
@@ -75,7 +76,7 @@ def side_by_side(
             "this process is a daemon (a worker of multiprocessing.Pool, for instance), which may "
             "start no processes: set processes to False"
         )
-    if isinstance(task, str) and task in catalogue.names():
+    if isinstance(task, str) and task in catalogue.names() and draws(config):
         rendering.choose(config.renderer)  # once, here: the processes inherit it
     create = _Create(task, config, os.getpid())
     if not config.processes:

@@ -6,142 +6,21 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeGuard
+from typing import Any, BinaryIO
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float32, UInt8
 from numpy.typing import ArrayLike
 
 from armillary.errors import RunError, UsageError
 from armillary.files import open_regular, remove_stale, storage_error, write_atomically
-from armillary.replay.archive import data_offset, read_array, read_header, verify
-from armillary.spec import IMAGE, MASK
+from armillary.replay.entry import Entry, layout_of, member_of, read_entry, said, verified
+from armillary.replay.episode import Episode
+from armillary.spec import MASK
 
 log = logging.getLogger(__name__)
-
-
-_FIELD = "observation/"
-"""Begins the name of a field in a file, but for `image`, which has had its own from the first."""
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode of T agent steps, as T + 1 rows.
-
-    Row 0 is the reset: its action and reward are zero. `action[t]` is the action that leads to
-    the observation of row t, and `reward[t]` the reward that came with it (summed over the action
-    repeat).
-
-    Raises:
-        UsageError: an array has another shape or type.
-    """
-
-    observation: Mapping[str, Shaped[np.ndarray, "rows *shape"]]
-    """Each field of the observations by its name, see `armillary.spec`."""
-    action: Float32[np.ndarray, "rows dims"]
-    """Vectors, of discrete actions one-hot ones."""
-    reward: Float32[np.ndarray, " rows"]
-    terminal: bool = False
-    """True if the environment ended the episode, False if a time limit cut it."""
-    simulator_steps: int | None = None
-    """Steps of the wrapped environment: up to `steps` times the action repeat, and fewer where the
-    episode ended inside a repeat. None: not counted, in files of an older version."""
-
-    def __post_init__(self) -> None:
-        for name, dimensions in (("action", 2), ("reward", 1)):
-            array = getattr(self, name)
-            if not _is_array(array, np.float32) or array.ndim != dimensions:
-                raise UsageError(
-                    f"an episode's {name} is {_found(array)}, expected float32 with {dimensions} "
-                    "dimensions: convert it before it is stored"
-                )
-        rows = len(self.reward)
-        if rows < 2 or len(self.action) != rows:
-            raise UsageError(
-                f"an episode has {len(self.action)} actions and {rows} rewards, expected T + 1 of "
-                "both with at least one step after the reset"
-            )
-        if not self.observation:
-            raise UsageError("an episode has no observation: give it one field or more")
-        for name, array in self.observation.items():
-            types = (np.uint8, np.float32, np.bool_)
-            right = any(_is_array(array, dtype) for dtype in types) and len(array) == rows
-            image = not right or array.dtype != np.uint8 or array.shape[3:] == (3,)
-            if not right or not image:
-                raise UsageError(
-                    f"an episode's field {name!r} is {_found(array)}, expected as many rows as "
-                    f"rewards ({rows}): of bytes (T + 1, H, W, 3), or of float32 or bool; convert "
-                    "it before it is stored"
-                )
-
-    @property
-    def steps(self) -> int:
-        """T: agent steps, one less than rows."""
-        return len(self.reward) - 1
-
-    @property
-    def images(self) -> dict[str, UInt8[np.ndarray, "rows height width 3"]]:
-        """The fields of the observations that are images."""
-        return {
-            name: array
-            for name, array in self.observation.items()
-            if array.ndim == 4 and array.dtype == np.uint8
-        }
-
-    @property
-    def image(self) -> UInt8[np.ndarray, "rows height width 3"]:
-        """The images of an episode with one, and the first of them by name where it has several.
-
-        Raises:
-            UsageError: it has none.
-        """
-        images = self.images
-        if not images:
-            raise UsageError(
-                f"the episode has no images, only {', '.join(map(repr, self.observation))}: it was "
-                "played without drawing (environment.observe)"
-            )
-        return images[min(images)]
-
-
-def _is_array(array: object, dtype: type) -> TypeGuard[np.ndarray]:
-    return isinstance(array, np.ndarray) and array.ndim > 0 and array.dtype == dtype
-
-
-def _found(array: Any) -> str:
-    return f"{getattr(array, 'dtype', type(array))}{list(np.shape(array))}"
-
-
-class _OnDisk(NamedTuple):
-    """Where in a file the rows of a field lie, and their whole shape."""
-
-    offset: int
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """An episode file that was found sound: its small arrays, and where its large ones lie."""
-
-    path: Path
-    large: dict[str, _OnDisk]
-    small: dict[str, np.ndarray]
-    action: np.ndarray
-    reward: np.ndarray
-    terminal: bool
-    simulator_steps: int | None
-
-    @property
-    def layout(self) -> dict[str, Any]:
-        """The shape of one row of each field, and of an action: the same in all of a store."""
-        fields = {name: (field.shape[1:], "uint8") for name, field in self.large.items()}
-        fields |= {name: (x.shape[1:], str(x.dtype)) for name, x in self.small.items()}
-        fields.pop(MASK, None)  # files of an older version have none
-        return {"observation": fields, "action": self.action.shape[1]}
 
 
 class EpisodeStore:
@@ -163,17 +42,17 @@ class EpisodeStore:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_stale(self.folder)
         except OSError as error:
             raise storage_error(self.folder, error) from error
-        files = _numbered(self.folder)
+        files = numbered(self.folder)
         with ThreadPoolExecutor(4) as pool:  # reading and the CRC run outside Python's lock
-            found = pool.map(_verify, files.values())
+            found = pool.map(verified, files.values())
             for index, path, entry in zip(files, files.values(), found, strict=True):
-                if isinstance(entry, _Entry):
+                if isinstance(entry, Entry):
                     if difference := self._difference(path, entry.layout):
                         raise RunError(difference)
                     self._entries[index] = entry
@@ -190,11 +69,11 @@ class EpisodeStore:
         if index < 0:
             raise UsageError(f"the episode's index is {index}, but it must not be negative")
         path = self.folder / f"episode-{index:06d}.npz"
-        if difference := self._difference(path, _layout(episode)):
+        if difference := self._difference(path, layout_of(episode)):
             raise UsageError(difference)
 
         arrays: dict[str, ArrayLike] = {
-            _member(name): np.ascontiguousarray(x) for name, x in episode.observation.items()
+            member_of(name): np.ascontiguousarray(x) for name, x in episode.observation.items()
         }
         arrays |= {
             "action": np.ascontiguousarray(episode.action),
@@ -209,7 +88,7 @@ class EpisodeStore:
 
         write_atomically(path, save)
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            self._entries[index] = _read_entry(path, archive)
+            self._entries[index] = read_entry(path, archive)
 
     def __len__(self) -> int:
         """Episodes that can be read."""
@@ -224,7 +103,7 @@ class EpisodeStore:
     def damaged(self) -> list[int]:
         """Indices of the episodes that were set aside, when this store was opened or before."""
         folder = self.folder / "damaged"
-        return list(_numbered(folder)) if folder.is_dir() else []
+        return list(numbered(folder)) if folder.is_dir() else []
 
     @property
     def lengths(self) -> dict[int, int]:
@@ -335,7 +214,7 @@ class EpisodeStore:
         log.warning("episode %s is damaged (%s): moved to %s, skipped", path, reason, target.parent)
 
 
-def _numbered(folder: Path) -> dict[int, Path]:
+def numbered(folder: Path) -> dict[int, Path]:
     """Returns the episode files of a folder by index, ascending.
 
     Raises:
@@ -347,71 +226,3 @@ def _numbered(folder: Path) -> dict[int, Path]:
         raise RunError(f"{folder} may not be read ({error.strerror}): make it readable") from error
     matches = ((re.fullmatch(r"episode-(\d+)\.npz", name), folder / name) for name in names)
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
-
-
-def _verify(path: Path) -> _Entry | Exception:
-    """Returns the entry of a file whose checksums are right, or else what is wrong with it."""
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            verify(archive, os.fstat(file.fileno()).st_size)
-            return _read_entry(path, archive)
-    except PermissionError as error:
-        raise RunError(f"episode {path} may not be read: make it readable, then go on") from error
-    except Exception as error:  # whatever Python and NumPy find wrong with the bytes
-        return error
-
-
-def _read_entry(path: Path, archive: zipfile.ZipFile) -> _Entry:
-    """Reads the small arrays, and where in the file the large ones lie.
-
-    Raises:
-        ValueError, KeyError: the arrays are not those of an episode.
-    """
-    action, reward = (read_array(archive, name, np.float32) for name in ("action", "reward"))
-    terminal = read_array(archive, "terminal", np.bool_)
-    steps = None
-    if "simulator_steps.npy" in archive.namelist():
-        steps = int(read_array(archive, "simulator_steps", np.int64))
-    large: dict[str, _OnDisk] = {}
-    small: dict[str, np.ndarray] = {}
-    stand_ins: dict[str, np.ndarray] = {}  # of the shape of images, without their memory
-    for member in archive.namelist():
-        stem = member.removesuffix(".npy")
-        if stem != IMAGE and not stem.startswith(_FIELD):
-            continue
-        name = stem.removeprefix(_FIELD)
-        with archive.open(member) as opened:
-            shape, dtype = read_header(archive, opened, None)
-            offset = data_offset(path, archive, member) + opened.tell()
-        if dtype == np.uint8 and len(shape) == 4:
-            large[name] = _OnDisk(offset, shape)
-            stand_ins[name] = np.broadcast_to(np.uint8(0), shape)
-        else:
-            small[name] = read_array(archive, stem, dtype)
-    Episode(stand_ins | small, action, reward)
-    if terminal.shape or (steps is not None and steps < len(reward) - 1):
-        raise ValueError("another layout")
-    for name, array in (("action", action), ("reward", reward), *small.items()):
-        if not np.isfinite(array).all():
-            step = np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1))
-            raise ValueError(f"the {name} of step {step} is not a finite number")
-    return _Entry(path, large, small, action, reward, bool(terminal), steps)
-
-
-def _member(name: str) -> str:
-    return name if name == IMAGE else _FIELD + name
-
-
-def _layout(episode: Episode) -> dict[str, Any]:
-    fields = {name: (x.shape[1:], str(x.dtype)) for name, x in episode.observation.items()}
-    fields.pop(MASK, None)
-    return {"observation": fields, "action": episode.action.shape[1]}
-
-
-def said(layout: Mapping[str, Any]) -> str:
-    """Returns a layout in words."""
-    fields = ", ".join(
-        f"{name} of {shape} {dtype}"
-        for name, (shape, dtype) in sorted(layout["observation"].items())
-    )
-    return f"{fields}, and {layout['action']} entries of an action"

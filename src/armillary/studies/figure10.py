@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.errors import UsageError
 from armillary.files import write_atomically
-from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.episode import Episode
+from armillary.replay.episodes import EpisodeStore
 from armillary.studies.heldout import HELD_OUT, load_models, record, training_of
 from armillary.studies.prediction import Comparison, compare, mean_training_image
 from armillary.studies.quality import HIGHEST_PSNR, MEASURES

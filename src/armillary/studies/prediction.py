@@ -15,7 +15,8 @@ from armillary import seeding
 from armillary.agents.base import predicts_frames
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.errors import UsageError
-from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.episode import Episode
+from armillary.replay.episodes import EpisodeStore
 from armillary.studies.quality import CONVENTIONS, MEASURES, over_episodes, quality
 from armillary.training.player import Player
 from armillary.training.rollout import compiled_predict

@@ -15,7 +15,8 @@ from armillary.config import Config
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs.catalogue import action_repeat
 from armillary.errors import ArmillaryError
-from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.episode import Episode
+from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import learning_curve
 from armillary.studies.prediction import open_loop
 from armillary.training.player import Player, load

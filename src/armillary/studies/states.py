@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from armillary.envs.suite import ControlSuite
 from armillary.errors import EnvironmentFailure, RunError, UsageError
 from armillary.files import write_atomically
-from armillary.replay.episodes import Episode
+from armillary.replay.episode import Episode
 
 State = Mapping[str, Any]
 """Numbers and vectors by name: `{"position": [0.1, 0.2], "velocity": 0.3}`."""

@@ -13,7 +13,7 @@ from armillary.config import Config
 from armillary.config.fields import check_types
 from armillary.envs import action_repeat
 from armillary.errors import RunError, UsageError
-from armillary.replay.episodes import Episode
+from armillary.replay.episode import Episode
 from armillary.spec import MASK, Field, Spec, pixels
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import numpy as np
 
 from armillary import seeding
 from armillary.agents.base import Actor
-from armillary.replay.episodes import Episode
+from armillary.replay.episode import Episode
 from armillary.training.rollout import returns, rollout
 
 

@@ -18,14 +18,15 @@ from armillary.envs import side_by_side
 from armillary.envs.build import agreed, common
 from armillary.envs.parallel import SideBySide
 from armillary.errors import EnvironmentFailure, UsageError
-from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.episode import Episode
+from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import Batch, WindowSampler, prefetch
 from armillary.spec import Spec
 from armillary.training import compilation
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.evaluation import Scores
 from armillary.training.logger import Logger
-from armillary.training.offline import bring, source_spec
+from armillary.training.offline import begun, bring, source_spec
 from armillary.training.progress import Progress
 from armillary.training.record import Record, shown
 from armillary.training.results import earlier_results, results, write_results
@@ -71,7 +72,7 @@ def train(
     config = Run(place).check(config)
     with ExitStack() as stack:
         envs = _environments(config, stack)
-        spec = _spec(config, envs)
+        spec = _spec(config, Run(place), envs)
         make_agent(config, spec)  # what cannot be fails before anything is written
         run = Run(place)
         with run.locked() as check_held, stop_request() as stop:
@@ -96,12 +97,15 @@ def _environments(config: Config, stack: ExitStack) -> dict[str, SideBySide]:
     return envs
 
 
-def _spec(config: Config, envs: dict[str, SideBySide]) -> Spec:
-    """Returns what the agent is made from, of the environments and of the episodes."""
+def _spec(config: Config, run: Run, envs: dict[str, SideBySide]) -> Spec:
+    """Returns what the agent is made from, of the environments and of the episodes.
+
+    Once a run has begun, the episodes are its own: their source need not be there any more.
+    """
     specs = {task: env.agent_spec for task, env in envs.items()}
     if config.source is None:
         return agreed(specs)
-    spec = source_spec(config)
+    spec = source_spec(run.folder if begun(run) else config.source)
     if specs and agreed(specs) != spec:
         raise UsageError(
             f"the episodes of {config.source} have {spec}, but {config.task} has {agreed(specs)}: "

@@ -6,47 +6,52 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from armillary.config import Config
-from armillary.errors import UsageError
-from armillary.files import storage_error
+from armillary.errors import RunError, UsageError
+from armillary.files import write_atomically
+from armillary.replay.entry import Entry, verified
 from armillary.spec import Continuous, Discrete, Field, Spec
 from armillary.training import checkpoint
 from armillary.training.counters import Counters
 from armillary.training.run import Run
 
 
-def source_spec(config: Config) -> Spec:
-    """Returns what an agent that learns from `config.source` is made from.
+def source_spec(source: str | Path) -> Spec:
+    """Returns what an agent that learns from these episodes is made from.
+
+    A run's checkpoint says it. Of a bare folder it is seen in the first sound episode, whose
+    actions are taken for discrete ones if they are all one-hot.
+
+    Args:
+        source: a run folder, or a folder of episodes.
 
     Raises:
         UsageError: there are no episodes.
         RunError: they are damaged.
     """
-    source = str(config.source)
     run = Run(source)
-    if run.checkpoints.is_dir() and checkpoint.exists(run.checkpoints):
+    if begun(run):
         meta = checkpoint.read_meta(run.checkpoints)
         return Spec.from_dict(Counters.of(meta, run.checkpoints).spec)
-    first = next(_files(source))
-    with np.load(first) as arrays:
-        names = {"image": "image"} | {
-            name.removeprefix("observation/"): name
-            for name in arrays.files
-            if name.startswith("observation/")
-        }
-        fields = {
-            name: Field(arrays[stored].shape[1:], str(arrays[stored].dtype))
-            for name, stored in names.items()
-            if stored in arrays.files
-        }
-        actions = arrays["action"]
+    entries = (verified(path) for path in _files(source))
+    entry = next((entry for entry in entries if isinstance(entry, Entry)), None)
+    if entry is None:
+        raise RunError(f"every episode in {str(_folder(source))!r} is damaged: give other ones")
+    fields = {name: Field(*of_row) for name, of_row in entry.layout["observation"].items()}
+    actions = entry.action
     one_hot = np.isin(actions, (0, 1)).all() and (actions[1:].sum(axis=1) == 1).all()
     kind = Discrete if one_hot and actions.shape[1] > 1 else Continuous
     return Spec.of(fields, kind(actions.shape[1]))
+
+
+def begun(run: Run) -> bool:
+    """Whether a run has a checkpoint."""
+    return run.checkpoints.is_dir() and checkpoint.exists(run.checkpoints)
 
 
 def bring(config: Config, run: Run) -> None:
@@ -69,29 +74,21 @@ def bring(config: Config, run: Run) -> None:
         with suppress(FileExistsError):
             try:
                 run.episodes.mkdir(parents=True, exist_ok=True)
-                os.link(path, target)
+                os.link(path.resolve(), target)
             except FileExistsError:
                 raise
             except OSError:  # on another disk, or one that has no links
-                _copy(path, target)
+                with open(path, "rb") as file:
+                    write_atomically(target, partial(shutil.copyfileobj, file))
 
 
-def _copy(path: Path, target: Path) -> None:
-    unfinished = target.with_suffix(".part")
-    try:
-        shutil.copyfile(path, unfinished)
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise storage_error(target, error) from error
-
-
-def _folder(source: str) -> Path:
+def _folder(source: str | Path) -> Path:
     """Returns where the files are: in a run folder in its `episodes`."""
     folder = Path(source)
     return folder / "episodes" if (folder / "episodes").is_dir() else folder
 
 
-def _files(source: str) -> Iterator[Path]:
+def _files(source: str | Path) -> Iterator[Path]:
     """Yields the episodes of a folder.
 
     Raises:

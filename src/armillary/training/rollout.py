@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from armillary.agents.base import Actor, Predicts
 from armillary.envs.guard import LARGEST
 from armillary.errors import EnvironmentFailure
-from armillary.replay.episodes import Episode
+from armillary.replay.episode import Episode
 
 
 @lru_cache(maxsize=8)

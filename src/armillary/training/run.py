@@ -16,6 +16,7 @@ from armillary.agents.registry import admit
 from armillary.config import Backend, Config, differences, from_dict, to_dict
 from armillary.config.fields import check_config
 from armillary.envs.catalogue import names
+from armillary.envs.observations import draws
 from armillary.envs.rendering import choose
 from armillary.errors import RunError, UsageError
 from armillary.files import (
@@ -30,8 +31,9 @@ from armillary.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-"""2: checkpoints keep the configuration, episodes their simulator steps. 1 is read, too."""
+FORMAT = 3
+"""2: checkpoints keep the configuration, episodes their simulator steps. 3: whether there is a
+discount head may be left open. The older ones are read, too."""
 MAY_CHANGE = {
     "episodes",
     "preset",
@@ -119,7 +121,7 @@ class Run:
                 )
             if not isinstance(values, dict):
                 raise TypeError("config is no dictionary")
-            return values
+            return values if version > 2 else _of_today(values)
         except PermissionError as error:
             raise RunError(f"{self._config} may not be read: make it readable first") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -168,7 +170,7 @@ class Run:
         if made_with is None:
             return
         try:
-            fields = _fixed(differences(from_dict(made_with), config))
+            fields = _fixed(differences(from_dict(_of_today(made_with)), config))
         except UsageError as error:
             raise RunError(
                 f"the checkpoint in {self.checkpoints} keeps no configuration ({error}): move it "
@@ -224,7 +226,8 @@ class Run:
                 )
 
     def _with_renderer(self, config: Config) -> Config:
-        if config.environment.renderer != "auto" or not set(config.tasks) & set(names()):
+        drawn = draws(config.environment) and set(config.tasks) & set(names())
+        if config.environment.renderer != "auto" or not drawn:
             return config
         renderer = self.config.environment.renderer if self.exists else cast(Backend, choose())
         return replace(config, environment=replace(config.environment, renderer=renderer))
@@ -300,6 +303,20 @@ def _mode(path: Path) -> int | None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RunError(f"{str(path.parent)!r} cannot be used as a run folder: {reason}") from error
+
+
+def _of_today(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration of an older version as it is written today.
+
+    No discount head was the default, and what is now left open comes to the same where it is not
+    Dreamer's, or the tasks are the control suite's.
+    """
+    model, tasks = values.get("model"), str(values.get("task")).split(",")
+    if not isinstance(model, Mapping) or model.get("discount_head") is not False:
+        return dict(values)
+    if values.get("agent") == "dreamer" and not set(tasks) <= set(names()):
+        return dict(values)
+    return {**values, "model": {**model, "discount_head": None}}
 
 
 def _fixed(changed: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:

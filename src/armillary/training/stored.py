@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from armillary.errors import RunError
-from armillary.replay.episodes import EpisodeStore, said
+from armillary.replay.entry import said
+from armillary.replay.episodes import EpisodeStore
 from armillary.spec import MASK, Spec
 from armillary.training.counters import Counters
 

@@ -16,7 +16,8 @@ from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs import side_by_side
 from armillary.envs.build import fitting
 from armillary.envs.parallel import SideBySide
-from armillary.replay.episodes import Episode, EpisodeStore
+from armillary.replay.episode import Episode
+from armillary.replay.episodes import EpisodeStore
 from armillary.training.evaluation import Scores, evaluate
 from armillary.training.logger import Logger
 from armillary.training.rollout import compiled_predict
