@@ -120,21 +120,30 @@ class EnvironmentConfig:
 
 
 @dataclass(frozen=True)
-class CollectionConfig:
-    """Where the data come from (PlaNet, Algorithm 1)."""
+class EpisodesConfig:
+    """Where the data come from."""
 
     seed_episodes: int = 5
     """S: episodes of random actions before anything is learned."""
     policy: Annotated[Literal["agent", "random"], arg(aliases=("--collection",))] = "agent"
-    """Who acts in the episodes after those. agent: the planner, with noise. random: uniform random
-    actions, as in the seed episodes (random collection, Figure 5)."""
+    """Who acts in the episodes after those. agent: the agent itself, exploring. random: uniform
+    random actions, as in the seed episodes (random collection, Figure 5)."""
+
+    def __post_init__(self) -> None:
+        positive(self, "seed_episodes")
+
+
+@dataclass(frozen=True)
+class CollectionConfig(EpisodesConfig):
+    """Where the data come from (PlaNet, Algorithm 1)."""
+
     action_noise: float = 0.3
     """Standard deviation of the Gaussian noise added to the actions of collected episodes."""
     random_actions: float = 0.1
     """Share of the discrete actions of collected episodes that are drawn at random."""
 
     def __post_init__(self) -> None:
-        positive(self, "seed_episodes")
+        super().__post_init__()
         require(
             self.action_noise >= 0,
             f"action_noise is {self.action_noise}, but it must not be negative",
@@ -146,21 +155,31 @@ class CollectionConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class UpdatesConfig:
     """The fitting of the model between two episodes (PlaNet, Algorithm 1)."""
 
     collect_interval: int = 100
     """C: updates for each collected episode."""
     batch_size: int = 50
-    """B: chunks in a batch."""
-    chunk_length: int = 50
-    """L: consecutive steps in a chunk."""
+    """B: chunks in a batch, or single steps."""
     checkpoint_minutes: float = 2.0
     """Minutes between two checkpoints. Finished episodes are kept anyway; what came after the last
     checkpoint is computed again when the run goes on."""
 
     def __post_init__(self) -> None:
-        positive(self, "collect_interval", "batch_size", "chunk_length", "checkpoint_minutes")
+        positive(self, "collect_interval", "batch_size", "checkpoint_minutes")
+
+
+@dataclass(frozen=True)
+class TrainingConfig(UpdatesConfig):
+    """The fitting of a model of sequences between two episodes (PlaNet, Algorithm 1)."""
+
+    chunk_length: int = 50
+    """L: consecutive steps in a chunk."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "chunk_length")
 
 
 @dataclass(frozen=True)
@@ -196,7 +215,7 @@ class Config:
     environment; in Python also such a callable. Several, separated by commas: one agent learns all
     of them and is never told which one it plays; `planet`: the paper's six."""
     agent: str = ""
-    """The agent that learns: planet, dreamer, or `module:Class` of one's own."""
+    """The agent that learns: planet, dreamer, muzero, or `module:Class` of one's own."""
     preset: str = "paper"
     """The preset from which this configuration was made: small or paper."""
     seed: int = 0
@@ -210,14 +229,19 @@ class Config:
     wandb: str | None = None
     """Weights & Biases project to which the scalars are sent, too (needs the extra `wandb`)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
-    collection: CollectionConfig = field(default_factory=CollectionConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    collection: EpisodesConfig = field(default_factory=EpisodesConfig)
+    training: UpdatesConfig = field(default_factory=UpdatesConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks that one agent learns; nearly always one."""
         return tuple(self.task.split(","))
+
+    @property
+    def round_size(self) -> int:
+        """Episodes of each task that are played before the agent learns from them."""
+        return 1
 
     def __post_init__(self) -> None:
         if callable(self.task):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from armillary.config.settings import Config, positive, require
+from armillary.config.settings import CollectionConfig, Config, TrainingConfig, positive, require
 from armillary.errors import nearest
 
 Activation = Literal["relu", "elu"]
@@ -176,6 +176,8 @@ class WorldModelConfig(Config):
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    collection: CollectionConfig = field(default_factory=CollectionConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
