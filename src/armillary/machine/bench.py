@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from armillary import __version__, seeding
 from armillary.agents.registry import make_agent
 from armillary.config import Config, PlannerConfig
+from armillary.config.schedule import updates_due
 from armillary.envs import action_repeat, tasks
 from armillary.envs.build import spec_of
 from armillary.envs.catalogue import names
@@ -26,7 +27,6 @@ from armillary.machine.agent import acting, time_act, time_copy, time_parts, tim
 from armillary.machine.rollouts import measure_simulator
 from armillary.machine.timing import Timing, measure_environment, timed
 from armillary.spec import Spec
-from armillary.training.schedule import updates_due
 
 PRECISIONS = {
     "float32": (jnp.float32, jax.lax.Precision.HIGHEST),

@@ -27,6 +27,8 @@ class Batch(NamedTuple):
         terminal: whether the environment ended the episode with row t.
         valid: which rows are of an episode; the others, zeros, fill up the windows of episodes
             that are shorter. None: all are.
+        records: what the agent wrote down, by its name.
+        weight: of each window in the loss; None: all the same.
     """
 
     observation: Mapping[str, Shaped[np.ndarray | Array, "batch length *shape"]]
@@ -34,6 +36,8 @@ class Batch(NamedTuple):
     reward: Float32[np.ndarray | Array, "batch length"]
     terminal: Bool[np.ndarray | Array, "batch length"]
     valid: Bool[np.ndarray | Array, "batch length"] | None = None
+    records: Mapping[str, Float32[np.ndarray | Array, "batch length *shape"]] | None = None
+    weight: Float32[np.ndarray | Array, " batch"] | None = None
 
 
 class WindowSampler:

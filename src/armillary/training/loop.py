@@ -14,6 +14,7 @@ from armillary import seeding
 from armillary.agents.random import Random
 from armillary.agents.registry import know, make_agent
 from armillary.config import Config, to_dict
+from armillary.config.schedule import evaluation_due, updates_due
 from armillary.envs import side_by_side
 from armillary.envs.build import agreed, common
 from armillary.envs.parallel import SideBySide
@@ -33,7 +34,6 @@ from armillary.training.results import earlier_results, results, write_results
 from armillary.training.rollout import returns, rollout
 from armillary.training.run import Run
 from armillary.training.saving import Saver, restore
-from armillary.training.schedule import evaluation_due, updates_due
 from armillary.training.signals import Stopped, StopRequest, stop_request
 from armillary.training.stored import check_episodes
 from armillary.training.testing import Tester, scalars
