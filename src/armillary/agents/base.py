@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped, UInt8
 
+from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
 from armillary.spec import MASK, Spec
 
@@ -74,6 +75,30 @@ class Predicts(Hashable, Protocol):
 def predicts_frames(agent: Any) -> TypeGuard[Predicts]:
     """Whether there are frames of an agent's predictions to show."""
     return isinstance(agent, Predicts) and agent.predicts_frames
+
+
+@runtime_checkable
+class Records(Protocol):
+    """An actor that keeps some of what it knows of its actions beside the steps, for its updates.
+
+    Attributes:
+        records: the names of what its `act` returns third, arrays with a leading axis
+            `environment`, which episodes then hold as `Episode.records`.
+    """
+
+    @property
+    def records(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class LearnsFromSteps(Protocol):
+    """An agent whose batches are single steps with the rows around them, not chunks.
+
+    Its `update` returns the new priorities of these steps beside the state and the metrics.
+    """
+
+    @property
+    def windows(self) -> Windows: ...
 
 
 class Acting(NamedTuple):

@@ -1,4 +1,4 @@
-"""Settings of MuZero (Schrittwieser et al., 2020) and Reanalyze; the defaults are those of Atari."""
+"""Settings of MuZero and Reanalyze (Schrittwieser et al., 2020); the defaults are for Atari."""
 
 from __future__ import annotations
 

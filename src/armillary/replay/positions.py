@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
@@ -62,17 +63,19 @@ class PositionSampler:
         """Of the rows that are kept, oldest first; 0 where no step begins."""
 
     @property
-    def prioritized(self) -> bool:
+    def depends(self) -> bool:
         """Whether steps are drawn by priority, so that a draw waits for the update before it."""
         return self._alpha > 0
 
     @property
-    def episodes(self) -> int:
+    def episodes(self) -> int | None:
         """Only episodes with a lower index are drawn from; a larger number takes in new ones."""
         return self._episodes
 
     @episodes.setter
-    def episodes(self, number: int) -> None:
+    def episodes(self, number: int | None) -> None:
+        if number is None:
+            number = max(self.store.indices, default=-1) + 1
         new = [index for index in self.store.indices if self._episodes <= index < number]
         self._episodes = number
         if not new:
@@ -111,12 +114,19 @@ class PositionSampler:
         episodes = int(np.searchsorted(ends, total - self._capacity, side="right"))
         return (int(ends[episodes - 1]) if episodes else 0), episodes
 
-    def restore(self, priorities: Float[np.ndarray, " rows"]) -> None:
+    def saved(self) -> dict[str, np.ndarray]:
+        """Returns the priorities of the rows that are kept, where they matter."""
+        return {"priorities": self.priorities} if self.depends else {}
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Sets the priorities of the rows that are kept, as a run that goes on had them.
 
         Raises:
             RunError: the episodes are not those that it had.
         """
+        if not self.depends or "priorities" not in saved:
+            return
+        priorities = saved["priorities"]
         if len(priorities) != len(self.priorities):
             raise RunError(
                 f"the checkpoint has priorities of {len(priorities)} rows, but the episodes in "
@@ -153,11 +163,20 @@ class PositionSampler:
         smallest = masses[masses > 0].min()
         return ((smallest / masses[rows]) ** self._beta).astype(np.float32)
 
-    def update(
-        self, rows: Int64[np.ndarray, " batch"], priorities: Float[np.ndarray, " batch"]
-    ) -> None:
-        """Sets the priorities of rows that were drawn. A step never quite loses its chance."""
-        self.priorities[rows] = np.maximum(np.asarray(priorities, np.float32), SMALLEST)
+    def learned(self, batch: Batch, priorities: Any = None) -> None:
+        """Sets the priorities of the steps of a batch. None ever quite loses its chance."""
+        if self.depends and priorities is not None:
+            found = np.maximum(np.asarray(priorities, np.float32), SMALLEST)
+            self.priorities[np.asarray(batch.rows)] = found
+
+    def sample(self, generator: np.random.Generator) -> Batch:
+        """Draws and reads one batch.
+
+        Raises:
+            UsageError: there are no episodes.
+            RunError: an episode's file can no longer be read.
+        """
+        return self.read(self.draw(generator))
 
     def read(self, rows: Int64[np.ndarray, " batch"]) -> Batch:
         """Reads the windows around rows.
@@ -204,7 +223,8 @@ class PositionSampler:
             column("terminal", length),
             valid,
             records,
-            self.weights(rows) if self.prioritized else np.ones(len(rows), np.float32),
+            self.weights(rows) if self.depends else np.ones(len(rows), np.float32),
+            rows,
         )
 
 
