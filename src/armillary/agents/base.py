@@ -100,6 +100,11 @@ class LearnsFromSteps(Protocol):
     @property
     def windows(self) -> Windows: ...
 
+    @property
+    def recorded(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one row of each record that its batches need."""
+        ...
+
 
 class Acting(NamedTuple):
     """What an agent does for one action, in words.

@@ -93,6 +93,12 @@ class MuZero:
         return ("policy", "value")
 
     @property
+    def recorded(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one row of each record; of a game's also the outcome."""
+        shapes: dict[str, tuple[int, ...]] = {"policy": (self.spec.action.size,), "value": ()}
+        return shapes | ({"outcome": ()} if self.is_game else {})
+
+    @property
     def windows(self) -> Windows:
         """What an update reads around a step."""
         unroll = self.config.target.unroll
@@ -161,8 +167,10 @@ class MuZero:
         search_key, action_key = jax.random.split(key)
         legal = observation.get(MASK)
         found = self.search(state.network, history, legal, search_key, explore)
-        temperature = self.temperature(state.updates, belief.moves) if explore else 0.0
-        number = draw(found.policy, action_key, temperature)
+        number = found.action
+        if explore and self.config.search.algorithm == "muzero":
+            temperature = self.temperature(state.updates, belief.moves)
+            number = draw(found.policy, action_key, temperature)
         action = jax.nn.one_hot(number, self.spec.action.size)
         known = {"policy": found.policy, "value": found.value, "visits": found.visits}
         return Belief(belief.moves + 1, history, action), action, known
@@ -246,7 +254,8 @@ class MuZero:
         self, state: MuZeroState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Targets, dict[str, Float[Array, ""]]]:
         """Returns what the model is to predict from the step and the K after it."""
-        assert batch.valid is not None and batch.records is not None  # `windows` asks for them
+        assert batch.valid is not None  # `windows` asks for it
+        assert batch.records is not None
         first = self._history - 1
         reward, terminal, valid = (
             x[:, first:] for x in (batch.reward, batch.terminal, batch.valid)
@@ -266,7 +275,6 @@ class MuZero:
             ),
             metrics,
         )
-
 
     def _fresh_policy(
         self, state: MuZeroState, batch: Batch, policy: Array, key: PRNGKeyArray

@@ -45,7 +45,10 @@ def _as_product(x: Planes, kernel: Array, stride: int) -> Planes:
     """Convolves by patches and one matrix product: on a CPU XLA's own is six times slower."""
     size, channels = kernel.shape[0], kernel.shape[-1]
     height, width = (-(-n // stride) for n in x.shape[1:3])
-    pads = [max((out - 1) * stride + size - n, 0) for out, n in zip((height, width), x.shape[1:3], strict=True)]
+    pads = [
+        max((out - 1) * stride + size - n, 0)
+        for out, n in zip((height, width), x.shape[1:3], strict=True)
+    ]
     x = jnp.pad(x, ((0, 0), *((pad // 2, pad - pad // 2) for pad in pads), (0, 0)))
     patches = jnp.concatenate(
         [

@@ -94,25 +94,20 @@ class PositionSampler:
         columns |= {
             f"record/{name}": [entry.records[name] for entry in entries] for name in first.records
         }
-        highest = float(self.priorities.max(initial=0.0)) or 1.0
         begins = np.concatenate([~_at_end(True, length) for length in lengths.tolist()])
-        dropped, episodes = self._surplus(lengths)
+        indices = np.concatenate([self._indices, np.array(new, np.int64)])
+        lengths = np.concatenate([self._lengths, lengths])
+        ends = np.cumsum(lengths)
+        surplus = int(np.searchsorted(ends, ends[-1] - self._capacity, side="right"))
+        dropped = int(ends[surplus - 1]) if surplus else 0
         self._fields = {
-            name: np.concatenate([*_kept(self._fields, name, dropped), *parts])
+            name: np.concatenate([*_kept(self._fields, name), *parts])[dropped:]
             for name, parts in columns.items()
         }
-        self.priorities = np.concatenate(
-            [self.priorities[dropped:], np.where(begins, np.float32(highest), np.float32(0))]
-        )
-        self._indices = np.concatenate([self._indices[episodes:], new])
-        self._lengths = np.concatenate([self._lengths[episodes:], lengths])
-
-    def _surplus(self, new: Int64[np.ndarray, " new"]) -> tuple[int, int]:
-        """Returns how many rows, and how many episodes, are no longer kept beside new ones."""
-        ends = np.cumsum(self._lengths)
-        total = int(ends[-1] if len(ends) else 0) + int(new.sum())
-        episodes = int(np.searchsorted(ends, total - self._capacity, side="right"))
-        return (int(ends[episodes - 1]) if episodes else 0), episodes
+        highest = float(self.priorities.max(initial=0.0)) or 1.0
+        new_ones = np.where(begins, np.float32(highest), np.float32(0))
+        self.priorities = np.concatenate([self.priorities, new_ones])[dropped:]
+        self._indices, self._lengths = indices[surplus:], lengths[surplus:]
 
     def saved(self) -> dict[str, np.ndarray]:
         """Returns the priorities of the rows that are kept, where they matter."""
@@ -238,5 +233,5 @@ def _at_end(value: bool, length: int) -> Bool[np.ndarray, " rows"]:
     return rows
 
 
-def _kept(fields: dict[str, np.ndarray], name: str, dropped: int) -> list[np.ndarray]:
-    return [fields[name][dropped:]] if name in fields else []
+def _kept(fields: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    return [fields[name]] if name in fields else []

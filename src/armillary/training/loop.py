@@ -158,7 +158,7 @@ class Trainer:
         self.tester = Tester(config, run, self.agent, self.logger, self._on_step)
         self.progress = Progress(
             config.episodes * len(self.tasks),
-            updates_due(config, config.episodes),
+            updates_due(config, all_rounds(config)),
             episodes=self.reached,
             updates=self.counters.updates,
             environment_steps=self.counters.simulator_steps,
