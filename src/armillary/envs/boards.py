@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
@@ -113,7 +113,7 @@ class BoardGame(gymnasium.Env):
         return np.zeros((64, 64, 3), np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _programs(rules: pgx.Env) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Returns the beginning of a game, and a move with all replies, compiled once for a game."""
     import jax

@@ -10,7 +10,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from armillary.envs import named
@@ -100,7 +100,7 @@ def game(task: str, kwargs: Mapping[str, Any] | None = None) -> pgx.Env:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def spec_of_game(env: pgx.Env) -> Spec:
     """Returns what an agent of a game is made from.
 
@@ -115,7 +115,7 @@ def spec_of_game(env: pgx.Env) -> Spec:
     return Spec.of(fields, Discrete(mask.shape[0]), players=2)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _known(name: str) -> pgx.Env:
     import pgx
 
