@@ -16,6 +16,14 @@ Observation = Mapping[str, Shaped[Array | np.ndarray, "environment *shape"]]
 """The fields of an observation by name, see `armillary.spec`."""
 
 
+Updated = (
+    tuple[PyTree, dict[str, Float[Array, ""]]]
+    | tuple[PyTree, dict[str, Float[Array, ""]], Float[Array, " batch"]]
+)
+"""The next state and metrics by their names; of an agent that learns from single steps also the
+new priorities of these."""
+
+
 @runtime_checkable
 class Actor(Hashable, Protocol):
     """Anything that acts: pure functions over a state and a belief, both PyTrees."""
@@ -50,9 +58,7 @@ class Agent(Actor, Protocol):
 
     def init(self, key: PRNGKeyArray) -> PyTree: ...
 
-    def update(
-        self, state: Any, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[PyTree, dict[str, Float[Array, ""]]]: ...
+    def update(self, state: Any, batch: Batch, key: PRNGKeyArray) -> Updated: ...
 
 
 @runtime_checkable

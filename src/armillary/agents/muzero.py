@@ -16,13 +16,8 @@ from armillary.config.muzero import DescentConfig, MuZeroConfig
 from armillary.config.schedule import all_rounds, updates_due
 from armillary.errors import UsageError
 from armillary.nets.muzero import History, MuZeroNetwork, kind_of
-from armillary.objectives.muzero import (
-    Targets,
-    game_targets,
-    general_targets,
-    muzero_loss,
-    value_of,
-)
+from armillary.objectives.muzero import muzero_loss, value_of
+from armillary.objectives.returns import Targets, game_targets, general_targets
 from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
 from armillary.search.tree import Found, Root, draw, search
@@ -220,6 +215,7 @@ class MuZero:
         Returns:
             The state, metrics, and the new priorities |v - z| of the batch's steps.
         """
+        batch = jax.tree.map(jnp.asarray, batch)
         unroll_key, fresh_key = jax.random.split(key)
         targets, metrics = self.targets(state, batch, fresh_key)
         root = History(
@@ -261,20 +257,31 @@ class MuZero:
             x[:, first:] for x in (batch.reward, batch.terminal, batch.valid)
         )
         policy, value = batch.records["policy"][:, first:], batch.records["value"][:, first:]
-        unroll, metrics = self.config.target.unroll, {}
+        unroll = self.config.target.unroll
+        metrics: dict[str, Float[Array, ""]] = {}
+        searched = jnp.sum(policy, axis=-1) > 0
         if self.config.reanalyze:
             policy, metrics = self._fresh_policy(state, batch, policy, key)
-            if not self.is_game:
-                value = self._fresh_value(state, batch)
         if self.is_game:
-            outcome = batch.records["outcome"][:, first:]
-            return game_targets(outcome, policy, valid, unroll), metrics
-        return (
-            general_targets(
-                reward, value, policy, valid, terminal, self.config.steps, self.discount, unroll
-            ),
-            metrics,
+            outcome = batch.records["outcome"][:, first]
+            of_game = game_targets(outcome, policy, searched, valid, terminal, unroll=unroll)
+            return of_game, metrics
+        estimated = searched
+        if self.config.reanalyze:
+            value, estimated = self._fresh_value(state, batch), valid
+        of_task = general_targets(
+            reward,
+            value,
+            policy,
+            searched,
+            valid,
+            terminal,
+            steps=self.config.steps,
+            discount=self.discount,
+            unroll=unroll,
+            estimated=estimated,
         )
+        return of_task, metrics
 
     def _fresh_policy(
         self, state: MuZeroState, batch: Batch, policy: Array, key: PRNGKeyArray

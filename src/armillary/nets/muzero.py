@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -46,11 +46,11 @@ class MuZeroNetwork(eqx.Module):
         UsageError: it cannot observe such things together.
     """
 
-    representation: eqx.Module
-    dynamics: eqx.Module
-    policy: eqx.Module
-    value: eqx.Module
-    reward: eqx.Module | None
+    representation: Callable[[History], State]
+    dynamics: Callable[[State, Action], State]
+    policy: Callable[[State], Array]
+    value: Callable[[State], Array]
+    reward: Callable[[State], Array] | None
     players: int = eqx.field(static=True)
     actions: int = eqx.field(static=True)
 
@@ -70,8 +70,8 @@ class MuZeroNetwork(eqx.Module):
                 _quiet(Stack(head, "relu", key=k)) for head, k in zip(heads, keys[2:], strict=True)
             )
         else:
-            self.representation = Frames(spec, config, key=keys[0])
-            shape = self.representation.shape
+            frames = Frames(spec, config, key=keys[0])
+            self.representation, shape = frames, frames.shape
             self.dynamics = PlanesStep(shape, actions, config.blocks, key=keys[1])
             self.policy, self.value, self.reward = (
                 Head(shape, planes, config.hidden, size, key=k)

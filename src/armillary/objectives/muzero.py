@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from armillary.nets.muzero import History, MuZeroNetwork
+from armillary.objectives.returns import Targets
 from armillary.objectives.scaling import expectation, two_hot
-
-
-class Targets(NamedTuple):
-    """What the model is to predict at a step (k = 0) and at the K after it; axes (batch, k).
-
-    Attributes:
-        value: z.
-        value_weight: 0 where there is nothing to learn about it.
-        reward: u, of which that of k = 0 does not count.
-        policy: of the search, last axis: actions.
-        policy_weight: 0 where there was no search, as past the end of an episode.
-    """
-
-    value: Float[Array, "batch k"]
-    value_weight: Float[Array, "batch k"]
-    reward: Float[Array, "batch k"]
-    policy: Float[Array, "batch k action"]
-    policy_weight: Float[Array, "batch k"]
 
 
 def muzero_loss(
@@ -60,14 +43,15 @@ def muzero_loss(
         if k:
             state, reward = network.step(_halved(state), actions[k - 1])
             if reward is not None:
-                terms["reward"] += scale[k] * cross_entropy(reward, targets.reward[:, k])
+                of_reward = cross_entropy(reward, targets.reward[:, k])
+                terms["reward"] += scale[k] * targets.rewards[:, k] * of_reward
         logits, value = network.predict(state)
         if k == 0:
             error = jnp.abs(value_of(value) - targets.value[:, 0])
         of_value = value_error(value, targets.value[:, k])
-        terms["value"] += scale[k] * targets.value_weight[:, k] * of_value
+        terms["value"] += scale[k] * targets.values[:, k] * of_value
         of_policy = -jnp.sum(targets.policy[:, k] * jax.nn.log_softmax(logits), axis=-1)
-        terms["policy"] += scale[k] * targets.policy_weight[:, k] * of_policy
+        terms["policy"] += scale[k] * targets.policies[:, k] * of_policy
     means = {name: jnp.mean(weight * term) for name, term in terms.items()}
     total = value_scale * means["value"] + means["policy"] + means["reward"]
     metrics = {f"loss/{name}": term for name, term in means.items()} | {"loss/total": total}
