@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
 
 from armillary.agents.base import Acting, Observation
 from armillary.config.muzero import DescentConfig, MuZeroConfig
@@ -38,6 +38,33 @@ class MuZeroState(NamedTuple):
     target: MuZeroNetwork | None
     optimizer: optax.OptState
     updates: Int32[Array, ""]
+
+
+class Rows(NamedTuple):
+    """A batch on the device, with all that `MuZero.windows` and `MuZero.recorded` ask for."""
+
+    observation: dict[str, Array]
+    action: Float[Array, "batch rows action"]
+    reward: Float[Array, "batch rows"]
+    terminal: Bool[Array, "batch rows"]
+    valid: Bool[Array, "batch rows"]
+    records: dict[str, Array]
+    weight: Float[Array, " batch"]
+
+    @classmethod
+    def of(cls, batch: Batch) -> Rows:
+        """Returns the rows of a batch.
+
+        Raises:
+            UsageError: it was not drawn for such an agent.
+        """
+        if batch.valid is None or batch.records is None or batch.weight is None:
+            raise UsageError("this batch has no records of a search: draw it with PositionSampler")
+        on_device: Rows = jax.tree.map(jnp.asarray, cls(
+            dict(batch.observation), batch.action, batch.reward, batch.terminal, batch.valid,
+            dict(batch.records), batch.weight,
+        ))  # fmt: skip
+        return on_device
 
 
 class Belief(NamedTuple):
@@ -215,17 +242,17 @@ class MuZero:
         Returns:
             The state, metrics, and the new priorities |v - z| of the batch's steps.
         """
-        batch = jax.tree.map(jnp.asarray, batch)
+        rows = Rows.of(batch)
         unroll_key, fresh_key = jax.random.split(key)
-        targets, metrics = self.targets(state, batch, fresh_key)
+        targets, metrics = self.targets(state, rows, fresh_key)
+        seen = slice(self._history)
         root = History(
-            {name: rows[:, : self._history] for name, rows in batch.observation.items()},
-            batch.action[:, : self._history],
+            {name: field[:, seen] for name, field in rows.observation.items()}, rows.action[:, seen]
         )
-        actions = self._unrolled(batch, unroll_key)
+        actions = self._unrolled(rows, unroll_key)
         gradient_of = eqx.filter_value_and_grad(muzero_loss, has_aux=True)
         (_, (losses, error)), gradient = gradient_of(
-            state.network, root, actions, targets, batch.weight, self.config.value_scale
+            state.network, root, actions, targets, rows.weight, self.config.value_scale
         )
         changes, optimizer = self._optimizer.update(gradient, state.optimizer, state.network)
         network = eqx.apply_updates(state.network, changes)
@@ -237,17 +264,172 @@ class MuZero:
             target = jax.tree.map(lambda new, old: jnp.where(due, new, old), network, target)
         return MuZeroState(network, target, optimizer, updates), metrics, error
 
-    def _unrolled(self, batch: Batch, key: PRNGKeyArray) -> Float[Array, "unroll batch action"]:
+    def _unrolled(self, rows: Rows, key: PRNGKeyArray) -> Float[Array, "unroll batch action"]:
         """Returns the K actions that follow; past the end of an episode random ones."""
-        assert batch.valid is not None
-        rows = slice(self._history, self._history + self.config.target.unroll)
-        actions, valid = batch.action[:, rows], batch.valid[:, rows]
+        ahead = slice(self._history, self._history + self.config.target.unroll)
+        actions, valid = rows.action[:, ahead], rows.valid[:, ahead]
         number = jax.random.randint(key, valid.shape, 0, self.spec.action.size)
         other = jax.nn.one_hot(number, self.spec.action.size)
         return jnp.moveaxis(jnp.where(valid[..., None], actions, other), 1, 0)
 
     def targets(
+        self, state: MuZeroState, rows: Rows, key: PRNGKeyArray
+    ) -> tuple[Targets, dict[str, Float[Array, ""]]]:
+        """Returns what the model is to predict from the step and the K after it."""
+        first = self._history - 1
+        reward, terminal, valid = (x[:, first:] for x in (rows.reward, rows.terminal, rows.valid))
+        policy, value = rows.records["policy"][:, first:], rows.records["value"][:, first:]
+        unroll = self.config.target.unroll
+        after = unroll if self.is_game else unroll + self.config.steps
+        return Windows(self._history - 1, after, after if self.config.reanalyze else 0)
+
+    @property
+    def acting(self) -> Acting:
+        """A search, and its size."""
+        return Acting("search", "searches", f"{self.config.search.simulations} simulations")
+
+    @property
+    def discount(self) -> float:
+        """gamma."""
+        return 1.0 if self.is_game else self.config.target.discount
+
+    @property
+    def _history(self) -> int:
+        return self.config.network.history if self.spec.images else 1
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return descent(self.config.optimizer)
+
+    def init(self, key: PRNGKeyArray) -> MuZeroState:
+        """Returns random parameters."""
+        network = MuZeroNetwork(self.spec, self.config.network, key=key)
+        optimizer = self._optimizer.init(eqx.filter(network, eqx.is_inexact_array))
+        target = jax.tree.map(jnp.array, network) if self.config.reanalyze else None
+        return MuZeroState(network, target, optimizer, jnp.zeros((), jnp.int32))
+
+    def initial_belief(self, state: Any, environments: int) -> Belief:
+        """Returns the belief before an episode: nothing was seen."""
+        rows = (environments, self._history)
+        observation = {
+            name: jnp.zeros((*rows, *field.shape), field.dtype)
+            for name, field in self.spec.fields.items()
+            if name != MASK
+        }
+        action = jnp.zeros((*rows, self.spec.action.size))
+        moves = jnp.zeros(environments, jnp.int32)
+        return Belief(moves, History(observation, action), action[:, 0])
+
+    def act(
+        self,
+        state: MuZeroState,
+        belief: Belief,
+        observation: Observation,
+        key: PRNGKeyArray,
+        explore: bool,
+    ) -> tuple[Belief, Float[Array, "environment action"], dict[str, Array]]:
+        """Searches, and takes an action by its visits: the most visited, or to explore a draw.
+
+        Returns:
+            The next belief, one-hot actions, and the search's `policy`, `visits` and `value`.
+        """
+
+        def shifted(rows: Array, new: Any) -> Array:
+            return jnp.concatenate([rows[:, 1:], jnp.asarray(new, rows.dtype)[:, None]], axis=1)
+
+        seen = belief.history.observation
+        history = History(
+            {name: shifted(rows, observation[name]) for name, rows in seen.items()},
+            shifted(belief.history.action, belief.action),
+        )
+        search_key, action_key = jax.random.split(key)
+        legal = observation.get(MASK)
+        found = self.search(state.network, history, legal, search_key, explore)
+        number = found.action
+        if explore and self.config.search.algorithm == "muzero":
+            temperature = self.temperature(state.updates, belief.moves)
+            number = draw(found.policy, action_key, temperature)
+        action = jax.nn.one_hot(number, self.spec.action.size)
+        known = {"policy": found.policy, "value": found.value, "visits": found.visits}
+        return Belief(belief.moves + 1, history, action), action, known
+
+    def search(
+        self,
+        network: MuZeroNetwork,
+        history: History,
+        legal: Any,
+        key: PRNGKeyArray,
+        explore: bool,
+    ) -> Found:
+        """Searches from what was seen, with noise at the root to explore."""
+        state = network.represent(history)
+        logits, value = network.predict(state)
+        return search(
+            model,
+            network,
+            Root(logits, value_of(value), state),
+            key,
+            self.config.search,
+            legal=legal,
+            discount=self.discount,
+            players=self.spec.players,
+            explore=explore,
+        )
+
+    def temperature(
+        self, updates: Int32[Array, ""], moves: Int32[Array, " environment"]
+    ) -> Float[Array, " environment"]:
+        """Returns the temperature of an action, by how far the run and the episode are."""
+        settings = self.config.collection
+        total = max(1, updates_due(self.config, all_rounds(self.config)))
+        first, *others = settings.temperatures
+        share = 0.5 / max(1, len(others))
+        stage = jnp.floor((updates / total - 0.5) / share).astype(jnp.int32) + 1
+        of_run = jnp.array([first, *others])[jnp.clip(stage, 0, len(others))]
+        if settings.moves is None:
+            return jnp.full(moves.shape, of_run)
+        return jnp.where(moves < settings.moves, of_run, settings.late_temperature)
+
+    def update(
         self, state: MuZeroState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[MuZeroState, dict[str, Float[Array, ""]], Float[Array, " batch"]]:
+        """Takes a gradient step on the loss (slide 7).
+
+        Returns:
+            The state, metrics, and the new priorities |v - z| of the batch's steps.
+        """
+        rows = Rows.of(batch)
+        unroll_key, fresh_key = jax.random.split(key)
+        targets, metrics = self.targets(state, rows, fresh_key)
+        seen = slice(self._history)
+        root = History(
+            {name: field[:, seen] for name, field in rows.observation.items()}, rows.action[:, seen]
+        )
+        actions = self._unrolled(rows, unroll_key)
+        gradient_of = eqx.filter_value_and_grad(muzero_loss, has_aux=True)
+        (_, (losses, error)), gradient = gradient_of(
+            state.network, root, actions, targets, rows.weight, self.config.value_scale
+        )
+        changes, optimizer = self._optimizer.update(gradient, state.optimizer, state.network)
+        network = eqx.apply_updates(state.network, changes)
+        metrics |= losses | {"gradient_norm": optax.tree.norm(gradient)}
+        updates = state.updates + 1
+        target = state.target
+        if target is not None:
+            due = updates % self.config.fresh.target_every == 0
+            target = jax.tree.map(lambda new, old: jnp.where(due, new, old), network, target)
+        return MuZeroState(network, target, optimizer, updates), metrics, error
+
+    def _unrolled(self, rows: Rows, key: PRNGKeyArray) -> Float[Array, "unroll batch action"]:
+        """Returns the K actions that follow; past the end of an episode random ones."""
+        ahead = slice(self._history, self._history + self.config.target.unroll)
+        actions, valid = rows.action[:, ahead], rows.valid[:, ahead]
+        number = jax.random.randint(key, valid.shape, 0, self.spec.action.size)
+        other = jax.nn.one_hot(number, self.spec.action.size)
+        return jnp.moveaxis(jnp.where(valid[..., None], actions, other), 1, 0)
+
+    def targets(
+        self, state: MuZeroState, rows: Rows, key: PRNGKeyArray
     ) -> tuple[Targets, dict[str, Float[Array, ""]]]:
         """Returns what the model is to predict from the step and the K after it."""
         assert batch.valid is not None  # `windows` asks for it
@@ -261,14 +443,14 @@ class MuZero:
         metrics: dict[str, Float[Array, ""]] = {}
         searched = jnp.sum(policy, axis=-1) > 0
         if self.config.reanalyze:
-            policy, metrics = self._fresh_policy(state, batch, policy, key)
+            policy, metrics = self._fresh_policy(state, rows, policy, key)
         if self.is_game:
-            outcome = batch.records["outcome"][:, first]
+            outcome = rows.records["outcome"][:, first]
             of_game = game_targets(outcome, policy, searched, valid, terminal, unroll=unroll)
             return of_game, metrics
         estimated = searched
         if self.config.reanalyze:
-            value, estimated = self._fresh_value(state, batch), valid
+            value, estimated = self._fresh_value(state, rows), valid
         of_task = general_targets(
             reward,
             value,
@@ -284,16 +466,16 @@ class MuZero:
         return of_task, metrics
 
     def _fresh_policy(
-        self, state: MuZeroState, batch: Batch, policy: Array, key: PRNGKeyArray
+        self, state: MuZeroState, rows: Rows, policy: Array, key: PRNGKeyArray
     ) -> tuple[Array, dict[str, Float[Array, ""]]]:
         """Searches the step and the K after it again, in a share of the updates (Reanalyze)."""
         fresh_key, search_key = jax.random.split(key)
         count = self.config.target.unroll + 1
-        legal = batch.observation.get(MASK)
+        legal = rows.observation.get(MASK)
 
         def searched(_: None) -> Array:
             first = self._history - 1
-            history = self._histories(batch, 0, count)
+            history = self._histories(rows, 0, count)
             masks = None if legal is None else _flat(legal[:, first : first + count])
             found = self.search(state.network, history, masks, search_key, False)
             new = found.policy.reshape(-1, count, policy.shape[-1])
@@ -304,24 +486,24 @@ class MuZero:
         policy = jax.lax.cond(fresh, searched, lambda _: policy, None)
         return policy, {"fresh_policy": fresh.astype(jnp.float32)}
 
-    def _fresh_value(self, state: MuZeroState, batch: Batch) -> Array:
+    def _fresh_value(self, state: MuZeroState, rows: Rows) -> Array:
         """Returns the values of all rows from the step on, by the target network (Reanalyze)."""
         count = self.windows.observed + 1
         network = state.target or state.network
-        history = self._histories(batch, 0, count)
+        history = self._histories(rows, 0, count)
         _, value = network.predict(network.represent(history))
         return value_of(value).reshape(-1, count)
 
-    def _histories(self, batch: Batch, first: int, count: int) -> History:
+    def _histories(self, rows: Rows, first: int, count: int) -> History:
         """Returns what was seen at rows of a batch, which become one leading axis."""
         length = self._history
 
-        def windows(rows: Array) -> Array:
+        def windows(field: Array) -> Array:
             places = first + jnp.arange(count)[:, None] + jnp.arange(length)
-            return _flat(rows[:, places])
+            return _flat(field[:, places])
 
-        observation = {name: windows(rows) for name, rows in batch.observation.items()}
-        return History(observation, windows(batch.action))
+        observation = {name: windows(field) for name, field in rows.observation.items()}
+        return History(observation, windows(rows.action))
 
 
 def _flat(rows: Array) -> Array:

@@ -13,6 +13,7 @@ from armillary.config.muzero import (
     ReplayConfig,
     SearchConfig,
     SelfPlayConfig,
+    StepsConfig,
     TargetConfig,
 )
 from armillary.config.planet import PlanetConfig, PlannerConfig
@@ -22,7 +23,6 @@ from armillary.config.settings import (
     EnvironmentConfig,
     EvaluationConfig,
     TrainingConfig,
-    UpdatesConfig,
 )
 from armillary.config.world_model import ModelConfig, ObjectiveConfig, OptimizerConfig
 from armillary.errors import UsageError, nearest
@@ -110,7 +110,7 @@ def muzero_paper(task: str | None = None) -> MuZeroConfig:
                                 decay_steps=400_000),
         collection=SelfPlayConfig(side_by_side=64, seed_episodes=64, temperatures=(1.0,),
                                   moves=30),
-        training=UpdatesConfig(collect_interval=64, batch_size=2048),
+        training=StepsConfig(collect_interval=64, batch_size=2048),
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def muzero_small(task: str | None = None) -> MuZeroConfig:
             optimizer=DescentConfig(method="adam", learning_rate=1e-3, decay_steps=20_000,
                                     clip_norm=10.0),
             collection=SelfPlayConfig(side_by_side=8, seed_episodes=8),
-            training=UpdatesConfig(collect_interval=200, batch_size=128),
+            training=StepsConfig(collect_interval=200, batch_size=128),
             evaluation=EvaluationConfig(every=5, episodes=8, final_episodes=8),
         )  # fmt: skip
     return MuZeroConfig(
@@ -145,7 +145,7 @@ def muzero_small(task: str | None = None) -> MuZeroConfig:
                                 clip_norm=10.0),
         collection=SelfPlayConfig(side_by_side=256, seed_episodes=256, openings=4,
                                   temperatures=(1.0,), moves=2, late_temperature=0.5),
-        training=UpdatesConfig(collect_interval=40, batch_size=512),
+        training=StepsConfig(collect_interval=40, batch_size=512),
         evaluation=EvaluationConfig(every=10, episodes=100, final_episodes=200),
     )  # fmt: skip
 
