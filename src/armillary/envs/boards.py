@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+from gymnasium.utils.seeding import np_random
 from jaxtyping import UInt8
 
 from armillary.envs.games import BOARD, spec_of_game
@@ -72,7 +73,7 @@ class BoardGame(gymnasium.Env):
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begins a game, and plays the opponent's first move if it is his turn."""
         super().reset(seed=seed)
-        first = bool(self.np_random.integers(2))
+        first = _first(self.np_random)  # before all else, see `begins`
         begin, _ = _programs(self.rules)
         self.state, self._player = begin(self._seed(), first)
         return self._play(DRAWN), {"first": first}
@@ -111,6 +112,15 @@ class BoardGame(gymnasium.Env):
     def render(self) -> UInt8[np.ndarray, "height width 3"]:
         """Returns a picture of the board."""
         return np.zeros((64, 64, 3), np.uint8)
+
+
+def begins(seed: int) -> bool:
+    """Whether the agent moves first in the game that `reset(seed=seed)` begins."""
+    return _first(np_random(seed)[0])
+
+
+def _first(generator: np.random.Generator) -> bool:
+    return bool(generator.integers(2))
 
 
 @cache
