@@ -153,10 +153,9 @@ class PositionSampler:
         return np.where(priorities > 0, priorities**self._alpha, 0.0)
 
     def weights(self, rows: Int64[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
-        """Returns the weights (N p)^-beta of drawn rows, divided by the largest of all rows'."""
-        masses = self._masses()
-        smallest = masses[masses > 0].min()
-        return ((smallest / masses[rows]) ** self._beta).astype(np.float32)
+        """Returns the weights (N p)^-beta of a batch's rows, divided by the largest of them."""
+        masses = self._masses()[rows]
+        return ((masses.min() / masses) ** self._beta).astype(np.float32)
 
     def learned(self, batch: Batch, priorities: Any = None) -> None:
         """Sets the priorities of the steps of a batch. None ever quite loses its chance."""
@@ -223,8 +222,9 @@ class PositionSampler:
         )
 
 
-SMALLEST = 1e-6
-"""The least priority of a step."""
+SMALLEST = 1e-2
+"""The least priority of a step: a smaller error is none, and its weight would silence the others
+of its batch."""
 
 
 def _at_end(value: bool, length: int) -> Bool[np.ndarray, " rows"]:
