@@ -71,7 +71,7 @@ def self_play(
         parts.append(jax.device_get(rows))
         on_step(int(parts[-1]["playing"].sum()))
     rows = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-    final = jax.device_get({"observation": _seen(games), "rewards": games.rewards})
+    final = jax.device_get(_seen(games))
     return [_episode(rows, final, number) for number in range(count)]
 
 
@@ -150,7 +150,8 @@ def _episode(rows: dict[str, Any], final: dict[str, Any], number: int) -> Episod
             "a player of this game moves twice in a row, but muzero plays games in which two "
             "players take turns: give the game an action that passes"
         )
-    outcome = final["rewards"][number][np.append(player, 1 - player[-1])]
+    won = rows["reward"][moves - 1, number]  # by who moved last; pgx forgets it if stepped on
+    outcome = np.where(np.append(player, 1 - player[-1]) == player[-1], won, -won)
 
     def following(row: np.ndarray) -> np.ndarray:
         return np.concatenate([np.zeros_like(row[:1]), row])
@@ -160,7 +161,7 @@ def _episode(rows: dict[str, Any], final: dict[str, Any], number: int) -> Episod
 
     return Episode(
         observation={
-            name: np.concatenate([row[:moves, number], final["observation"][name][number][None]])
+            name: np.concatenate([row[:moves, number], final[name][number][None]])
             for name, row in rows["observation"].items()
         },
         action=following(rows["action"][:moves, number]),
