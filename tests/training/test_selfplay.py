@@ -1,0 +1,130 @@
+"""Games against oneself, held against the rules of tic-tac-toe written plainly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from armillary.agents.random import Random, uniform
+from armillary.envs.games import game, spec_of_game
+from armillary.errors import UsageError
+from armillary.replay.episode import Episode
+from armillary.spec import Spec
+from armillary.training.selfplay import self_play
+
+LINES = [
+    *((3 * i, 3 * i + 1, 3 * i + 2) for i in range(3)),
+    *((i, i + 3, i + 6) for i in range(3)),
+    (0, 4, 8),
+    (2, 4, 6),
+]
+
+
+@dataclass(frozen=True)
+class Noting:
+    """Random moves; notes how many empty points it saw, as both of the records."""
+
+    spec: Spec
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        return ("empty",)
+
+    def initial_belief(self, state: Any, environments: int) -> jax.Array:
+        return jnp.zeros(environments)
+
+    def act(self, state: Any, belief: Any, observation: Any, key: Any, explore: bool) -> Any:
+        assert explore
+        count = len(belief)
+        action = uniform(self.spec, observation, count, key)
+        return belief + 1, action, {"empty": observation["mask"].sum(axis=-1), "other": belief}
+
+
+def _games(openings: int, count: int = 64, seed: int = 0) -> list[Episode]:
+    rules = game("tic_tac_toe")
+    actor = Noting(spec_of_game(rules))
+    key = jax.random.key(seed)
+    return self_play(rules, actor, None, key, count=count, openings=openings)
+
+
+def _winner(board: np.ndarray) -> int:
+    """0: nobody; else 1 or 2."""
+    return next((board[a] for a, b, c in LINES if board[a] and board[a] == board[b] == board[c]), 0)
+
+
+@pytest.mark.parametrize("openings", [0, 4])
+def test_games_are_what_the_rules_make_of_their_moves(openings: int) -> None:
+    decided = set()
+    for episode in _games(openings):
+        planes = episode.observation["board"].reshape(-1, 9, 2)
+        begun = int(planes[0].sum())  # stones of the opening
+        assert begun <= openings
+        mover = 1 + begun % 2
+        board = np.zeros(9, int)
+        board[planes[0, :, 0]], board[planes[0, :, 1]] = mover, 3 - mover
+        first_board, movers = board.copy(), [mover]
+        for row in range(1, len(episode.reward)):
+            move = int(episode.action[row].argmax())
+            assert episode.action[row].sum() == 1
+            assert board[move] == 0
+            board[move] = mover
+            won = _winner(board) == mover
+            assert episode.reward[row] == float(won)
+            mover = 3 - mover
+            movers.append(mover)
+            np.testing.assert_array_equal(planes[row, :, 0], board == mover)
+            np.testing.assert_array_equal(planes[row, :, 1], board == 3 - mover)
+            over = won or (board != 0).all()
+            assert over == (row == len(episode.reward) - 1)
+        assert episode.terminal
+        assert _winner(first_board) == 0
+        winner = _winner(board)
+        decided.add(winner)
+        outcome = [0.0 if not winner else 1.0 if winner == m else -1.0 for m in movers]
+        np.testing.assert_array_equal(episode.records["outcome"], outcome)
+        empty = [*range(9 - begun, 9 - begun - len(outcome) + 1, -1), 0]
+        np.testing.assert_array_equal(episode.records["empty"], empty)
+        assert set(episode.records) == {"empty", "outcome"}
+    assert decided == {0, 1, 2}
+
+
+def test_openings_are_drawn_for_each_game_and_games_by_the_key() -> None:
+    begun = [int(episode.observation["board"][0].sum()) for episode in _games(4, 256)]
+    counts = np.bincount(begun, minlength=5) / len(begun)
+    assert np.abs(counts - 0.2).max() < 0.08
+    again, other = _games(4, 256), _games(4, 256, seed=1)
+    first = [episode.action.argmax(axis=1).tolist() for episode in _games(4, 256)]
+    assert first == [episode.action.argmax(axis=1).tolist() for episode in again]
+    assert first != [episode.action.argmax(axis=1).tolist() for episode in other]
+
+
+def test_a_random_actor_has_nothing_to_note() -> None:
+    rules = game("tic_tac_toe")
+    episodes = self_play(
+        rules, Random(spec_of_game(rules)), None, jax.random.key(0), count=64, openings=0
+    )
+    assert set(episodes[0].records) == {"outcome"}
+
+
+class _Twice:
+    """Tic-tac-toe in which the first player always moves."""
+
+    def __init__(self) -> None:
+        self.rules = game("tic_tac_toe")
+
+    def init(self, key: Any) -> Any:
+        return self.rules.init(key)
+
+    def step(self, state: Any, action: Any) -> Any:
+        return self.rules.step(state, action).replace(current_player=state.current_player)
+
+
+def test_a_game_in_which_one_moves_twice_is_refused() -> None:
+    actor = Random(spec_of_game(game("tic_tac_toe")))
+    with pytest.raises(UsageError, match="twice in a row"):
+        self_play(_Twice(), actor, None, jax.random.key(0), count=2, openings=0)  # type: ignore[arg-type]
