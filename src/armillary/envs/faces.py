@@ -254,9 +254,7 @@ def _animal_shogi(rules: Any) -> Face:
         x, y = steps[kind]
         return square(number) + square(number + 4 * x + y)
 
-    return _shogi_face(
-        4, 3, _ANIMAL_SHOGI, lambda s: s._board, lambda s: np.asarray(s._hand), move
-    )
+    return _shogi_face(4, 3, _ANIMAL_SHOGI, lambda s: s._board, lambda s: np.asarray(s._hand), move)
 
 
 def _shogi_square(state: Any, rows: int, squares: int = 81) -> Callable[[int], str]:
@@ -298,7 +296,9 @@ def _shogi_face(
     def beside(state: Any) -> str:
         of = hands(state)[:: -1 if mover(state) else 1]
         held = [
-            " ".join(f"{name}{'' if n == 1 else n}" for name, n in zip(names, hand, strict=False) if n)
+            " ".join(
+                f"{name}{'' if n == 1 else n}" for name, n in zip(names, hand, strict=False) if n
+            )
             for hand in of.tolist()
         ]
         return f"in hand: {held[0] or 'nothing'}; {held[1].lower() or 'nothing'}"
