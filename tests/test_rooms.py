@@ -16,7 +16,7 @@ BOTTOM = ["version", "errors", "waiting"]
 FOUNDATIONS = [*BOTTOM, "spec", "advice", "config", "seeding", "files"]
 ORDER = [
     *FOUNDATIONS,
-    *("nets", "envs", "replay", "dynamics", "objectives", "planners", "agents"),
+    *("nets", "envs", "replay", "dynamics", "objectives", "planners", "search", "agents"),
     *("video", "training", "machine", "studies", "cli"),
 ]
 BELOW = {room: ORDER[:rank] for rank, room in enumerate(ORDER)} | {
@@ -69,7 +69,7 @@ def test_a_room_imports_only_rooms_below_it(room: str) -> None:
             assert not above, f"{path.relative_to(SOURCE)} imports {above}"
 
 
-@pytest.mark.parametrize("room", ["nets", "replay", "dynamics", "objectives", "planners"])
+@pytest.mark.parametrize("room", ["nets", "replay", "dynamics", "objectives", "planners", "search"])
 def test_a_numerical_room_imports_no_environment(room: str) -> None:
     """But for the planner with the true simulator."""
     for path in _files():

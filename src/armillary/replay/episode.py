@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -34,6 +34,9 @@ class Episode:
     simulator_steps: int | None = None
     """Steps of the wrapped environment: up to `steps` times the action repeat, and fewer where the
     episode ended inside a repeat. None: not counted, in files of an older version."""
+    records: Mapping[str, Float32[np.ndarray, "rows *shape"]] = field(default_factory=dict)
+    """What the agent wrote down beside the steps, of row t before its next action: search values,
+    for instance. Zeros where there is nothing."""
 
     def __post_init__(self) -> None:
         for name, dimensions in (("action", 2), ("reward", 1)):
@@ -49,6 +52,12 @@ class Episode:
                 f"an episode has {len(self.action)} actions and {rows} rewards, expected T + 1 of "
                 "both with at least one step after the reset"
             )
+        for name, array in self.records.items():
+            if not _is_array(array, np.float32) or len(array) != rows:
+                raise UsageError(
+                    f"an episode's record {name!r} is {_found(array)}, expected float32 with as "
+                    f"many rows as rewards ({rows})"
+                )
         if not self.observation:
             raise UsageError("an episode has no observation: give it one field or more")
         for name, array in self.observation.items():

@@ -1,4 +1,4 @@
-"""Episodes on disk: one file each, written as they finish, read chunk by chunk."""
+"""Episodes on disk: one file for each round, written as it finishes, read chunk by chunk."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from numpy.typing import ArrayLike
 
 from armillary.errors import RunError, UsageError
 from armillary.files import open_regular, remove_stale, storage_error, write_atomically
-from armillary.replay.entry import Entry, layout_of, member_of, read_entry, said, verified
+from armillary.replay.entry import Entry, layout_of, read_entries, said, verified, write_arrays
 from armillary.replay.episode import Episode
 from armillary.spec import MASK
 
@@ -24,9 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class EpisodeStore:
-    """The episodes of a run, one uncompressed `.npz` file each, in one folder.
+    """The episodes of a run, one uncompressed `.npz` file for each round of them, in one folder.
 
-    The files (`episode-000012.npz`) are plain NumPy archives with the fields of `Episode`; the
+    The files (`episode-000012.npz`, after the first episode of the round, nearly always the only
+    one) are plain NumPy archives with the fields of `Episode`; the
     CRC-32 that the format keeps of each array is verified when the store is opened. A damaged file
     is named in a warning, moved to the subfolder `damaged` and skipped; the others keep their
     numbers. A field of the observations is `image`, or `observation/` and its name. Images stay on
@@ -52,15 +52,19 @@ class EpisodeStore:
         with ThreadPoolExecutor(4) as pool:  # reading and the CRC run outside Python's lock
             found = pool.map(verified, files.values())
             for index, path, entry in zip(files, files.values(), found, strict=True):
-                if isinstance(entry, Entry):
-                    if difference := self._difference(path, entry.layout):
+                if isinstance(entry, list):
+                    if difference := self._difference(path, entry[0].layout):
                         raise RunError(difference)
-                    self._entries[index] = entry
+                    self._entries |= dict(enumerate(entry, index))
                 else:
                     self._set_aside(path, entry)
 
-    def write(self, index: int, episode: Episode) -> None:
-        """Writes an episode under an index of the caller's, in place of one that may be there.
+    def write(self, index: int, *episodes: Episode) -> None:
+        """Writes a round under an index of the caller's, in place of one that may be there.
+
+        Args:
+            index: of its first episode; the others follow.
+            episodes: one or more, which become one file.
 
         Raises:
             StorageError: it could not be written; an older one under this index is still there.
@@ -69,26 +73,17 @@ class EpisodeStore:
         if index < 0:
             raise UsageError(f"the episode's index is {index}, but it must not be negative")
         path = self.folder / f"episode-{index:06d}.npz"
-        if difference := self._difference(path, layout_of(episode)):
-            raise UsageError(difference)
-
-        arrays: dict[str, ArrayLike] = {
-            member_of(name): np.ascontiguousarray(x) for name, x in episode.observation.items()
-        }
-        arrays |= {
-            "action": np.ascontiguousarray(episode.action),
-            "reward": episode.reward,
-            "terminal": np.bool_(episode.terminal),
-        }
-        if episode.simulator_steps is not None:
-            arrays["simulator_steps"] = np.int64(episode.simulator_steps)
+        for episode in episodes:
+            if difference := self._difference(path, layout_of(episode)):
+                raise UsageError(difference)
+        arrays = write_arrays(episodes)
 
         def save(file: BinaryIO) -> None:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
         write_atomically(path, save)
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            self._entries[index] = read_entry(path, archive)
+            self._entries |= dict(enumerate(read_entries(path, archive), index))
 
     def __len__(self) -> int:
         """Episodes that can be read."""
@@ -127,7 +122,8 @@ class EpisodeStore:
             observation[name] = np.empty(field.shape, np.uint8)
             self.read_large(index, name, 0, observation[name])
         small = entry.action.copy(), entry.reward.copy(), entry.terminal, entry.simulator_steps
-        return Episode(observation, *small)
+        records = {name: array.copy() for name, array in entry.records.items()}
+        return Episode(observation, *small, records)
 
     @property
     def layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -186,6 +182,10 @@ class EpisodeStore:
         """The actions and rewards of an episode, which stay in memory: not to be written to."""
         entry = self._entries[index]
         return entry.action, entry.reward
+
+    def entry(self, index: int) -> Entry:
+        """All that is in memory of an episode: not to be written to."""
+        return self._entries[index]
 
     def terminal(self, index: int) -> bool:
         """Whether the environment ended an episode, see `Episode.terminal`."""

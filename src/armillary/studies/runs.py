@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from armillary.config import Config, changed
+from armillary.config.schedule import evaluation_due, updates_due
 from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
 from armillary.studies.comparisons import Comparison, Scale, Variant
 from armillary.studies.workers import share
 from armillary.training.results import read_results
 from armillary.training.run import InUse, Run
-from armillary.training.schedule import evaluation_due, updates_due
 
 
 @dataclass(frozen=True)

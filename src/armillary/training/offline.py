@@ -14,7 +14,7 @@ import numpy as np
 from armillary.config import Config
 from armillary.errors import RunError, UsageError
 from armillary.files import write_atomically
-from armillary.replay.entry import Entry, verified
+from armillary.replay.entry import verified
 from armillary.spec import Continuous, Discrete, Field, Spec
 from armillary.training import checkpoint
 from armillary.training.counters import Counters
@@ -39,7 +39,7 @@ def source_spec(source: str | Path) -> Spec:
         meta = checkpoint.read_meta(run.checkpoints)
         return Spec.from_dict(Counters.of(meta, run.checkpoints).spec)
     entries = (verified(path) for path in _files(source))
-    entry = next((entry for entry in entries if isinstance(entry, Entry)), None)
+    entry = next((entry[0] for entry in entries if isinstance(entry, list)), None)
     if entry is None:
         raise RunError(f"every episode in {str(_folder(source))!r} is damaged: give other ones")
     fields = {name: Field(*of_row) for name, of_row in entry.layout["observation"].items()}

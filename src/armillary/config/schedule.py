@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from armillary.config import Config
+from armillary.config.settings import Config
 
 
 def updates_due(config: Config, rounds: int) -> int:
     """Returns how many updates a run has made before it goes on from a number of rounds.
 
-    None during the seed episodes; then C for each episode, the seed episodes counting as one round.
+    None during the seed episodes; then C for each round of each task, those of the seed episodes
+    counting as one.
 
     Args:
         config: S, C and the tasks.
-        rounds: episodes of each task that have been collected.
+        rounds: rounds of each task that have been collected.
     """
-    fitted = max(0, rounds - config.collection.seed_episodes + 1)
+    fitted = max(0, rounds - seed_rounds(config) + 1)
     return fitted * config.training.collect_interval * len(config.tasks)
 
 
@@ -25,5 +26,15 @@ def evaluation_due(config: Config, rounds: int) -> bool:
         config: S, and how often.
         rounds: as above, fewer than those of the whole run: a test at its end is always due.
     """
-    fitted = rounds - config.collection.seed_episodes
+    fitted = rounds - seed_rounds(config)
     return fitted > 0 and fitted % config.evaluation.every == 0
+
+
+def seed_rounds(config: Config) -> int:
+    """Returns the rounds before anything is learned."""
+    return config.collection.seed_episodes // config.round_size
+
+
+def all_rounds(config: Config) -> int:
+    """Returns the rounds of the whole run, of each task."""
+    return config.episodes // config.round_size

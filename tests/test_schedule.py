@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from armillary.config import CollectionConfig, Config, EvaluationConfig
-from armillary.training.schedule import evaluation_due, updates_due
+from armillary.config.schedule import evaluation_due, updates_due
 from settings import TINY
 
 

@@ -1,0 +1,1 @@
+"""Tree search: it takes roots and anything that predicts what an action leads to."""
