@@ -154,6 +154,7 @@ def _judged(
     task: str, actor: Any, state: Any, environment: EnvironmentConfig, scores: Any, seed: int
 ) -> dict[str, Any]:
     """Returns what is found of a board game beside the scores, by name; of other tasks nothing."""
+    from armillary.advice import install
     from armillary.envs.games import game, is_game
     from armillary.training.judges import JUDGES, outcomes
 
@@ -164,7 +165,7 @@ def _judged(
     if judge is not None and judge.works:
         verdicts[judge.name] = judge.judge(actor, state, game(task, environment.kwargs))
     elif judge is not None:
-        say(f"{judge.name} are not counted: `pip install {judge.needs}` brings what counts them")
+        say(f"{judge.name} are not counted: `{install(str(judge.needs))}` brings what counts them")
     return verdicts
 
 

@@ -19,9 +19,10 @@ COMMANDS = {
     "train": "train an agent on a task, or continue a run",
     "evaluate": "score an agent over noise-free episodes",
     "video": "write a video of an agent, or of its model's predictions beside the truth",
+    "play": "play a board game against an agent, in the terminal",
     "plot": "draw learning curves of one or several runs",
     "study": "run what a figure of the papers needs, and draw it",
-    "tasks": "list the tasks of the control suite",
+    "tasks": "list the tasks: the control suite, board games, Atari",
     "doctor": "say what this machine can do, and what to mend",
     "bench": "measure an update, a plan, rendering and the environment on this machine",
 }

@@ -12,6 +12,8 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.seeding import np_random
 from jaxtyping import UInt8
 
+from armillary.envs.drawing import draw
+from armillary.envs.faces import face_of
 from armillary.envs.games import BOARD, spec_of_game
 from armillary.errors import UsageError
 from armillary.spec import MASK, Spec
@@ -110,8 +112,15 @@ class BoardGame(gymnasium.Env):
         return self.np_random.integers(2**32, dtype=np.uint32)
 
     def render(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Returns a picture of the board."""
-        return np.zeros((64, 64, 3), np.uint8)
+        """Returns a picture of the board, who begins at the bottom.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no game was begun.
+        """
+        if self.state is None:
+            raise gymnasium.error.ResetNeeded("there is no game to draw: call reset()")
+        face = face_of(self.rules)
+        return draw(face.look, face.cells(self.state))
 
 
 def begins(seed: int) -> bool:

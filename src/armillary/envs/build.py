@@ -14,7 +14,7 @@ from gymnasium.wrappers import RepeatAction, TimeLimit
 
 from armillary.advice import fitted
 from armillary.config import EnvironmentConfig
-from armillary.envs import catalogue, games, named, rendering
+from armillary.envs import atari, catalogue, games, named, rendering
 from armillary.envs.actions import PaddedActions, action_size, own_actions
 from armillary.envs.boards import BoardGame
 from armillary.envs.guard import Guard, failures, late
@@ -197,17 +197,22 @@ def _silence_pygame() -> None:
 def _registered(task: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
     """Returns an environment of Gymnasium's registry, drawing itself if it can."""
     name = task.rpartition(":")[2]
+    is_atari = name.startswith(atari.PREFIX)
+    if is_atari:
+        atari.check(name)
     try:
         spec = gymnasium.spec(name)
         if ".mujoco" in str(spec.entry_point):
             rendering.choose_opengl()
         arguments: dict[str, Any] = {"render_mode": "rgb_array"} if _draws(spec) else {}
+        arguments |= atari.DEFAULTS if is_atari else {}
         return gymnasium.make(name, **(arguments | dict(kwargs)))
     except gymnasium.error.DependencyNotInstalled as error:
         raise UsageError(
             f"{task} needs a package that is not installed: {fitted(str(error))}"
         ) from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        atari.register()
         known = [*catalogue.names(), *games.GAMES, *gymnasium.registry]
         raise UsageError(
             f"unknown task {task!r}: it is not in the control suite, no board game, and Gymnasium "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -113,6 +113,14 @@ def spec_of_game(env: pgx.Env) -> Spec:
     board, mask = state.observation, state.legal_action_mask
     fields = {BOARD: Field(board.shape, str(board.dtype)), MASK: Field(mask.shape, "bool")}
     return Spec.of(fields, Discrete(mask.shape[0]), players=2)
+
+
+@cache
+def compiled(rules: pgx.Env) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Returns `init(key)` and `step(state, action)` of one game, compiled once."""
+    import jax
+
+    return jax.jit(rules.init), jax.jit(rules.step)
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from armillary.advice import install
 from armillary.agents.base import Actor
 from armillary.errors import UsageError
 from armillary.training.judges.table import BATCH, Table
@@ -150,7 +151,7 @@ def solver() -> Any:
     except ImportError as error:
         raise UsageError(
             f"optimal moves of connect four are judged by {SOLVER}, which is not installed: "
-            f"`pip install {SOLVER}` (it has the AGPL as its licence)"
+            f"`{install(SOLVER)}` (it has the AGPL as its licence)"
         ) from error
     own = BitBully()
 

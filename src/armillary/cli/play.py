@@ -1,0 +1,164 @@
+"""`armillary play`: a board game against a trained agent, in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from armillary.cli.options import parse
+from armillary.cli.stdout import show
+from armillary.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from armillary.training.match import Match
+
+HELP = """\
+a move    one of those that `moves` lists
+moves     the moves that are legal here
+hint      what the agent would play in your place
+undo      take back your last move, and the agent's after it
+swap      change sides: the agent goes on in your place
+new       begin another game
+quit      end"""
+
+_SIDES = ("first", "second")
+_MARKS = {
+    "marks": ("X", "O"),
+    "discs": ("X", "O"),
+    "stones": ("X, black", "O, white"),
+    "reversi": ("X, black", "O, white"),
+    "hexagons": ("X, top to bottom", "O, left to right"),
+    "chess": ("capitals, white", "small letters, black"),
+    "shogi": ("capitals", "small letters"),
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Play a board game against a trained agent: the board is drawn, and moves are typed."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder of an agent that was trained on a board game."""
+    side: Literal["first", "second"] = "first"
+    """Your side: who begins, or the other."""
+    seed: int = 0
+    """Seed of what the agent draws."""
+    trust: bool = False
+    """Run the Python module that the run folder names as its task (docs/trust.md)."""
+
+
+def run(argv: list[str]) -> int:
+    """Plays until `quit`, or the end of the input."""
+    arguments = parse(Arguments, argv, "armillary play")
+    if arguments.seed < 0:
+        raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
+
+    from armillary.training.match import Match, rules_of
+    from armillary.training.player import load
+
+    player = load(arguments.run, trust=arguments.trust)
+    rules = rules_of(player, arguments.run)
+    counters = player.counters
+    show(
+        f"{player.config.agent} on {player.task()}, {counters['episodes']} episodes; "
+        "type a move, or `help`"
+    )
+    match = Match(player.agent, player.state, rules, arguments.seed)
+    _Table(match, _SIDES.index(arguments.side)).sit()
+    return 0
+
+
+class _Table:
+    """A person and an agent at a board.
+
+    Args:
+        match: the game.
+        you: the person's side, 0 or 1.
+    """
+
+    def __init__(self, match: Match, you: int) -> None:
+        self.match, self.you = match, you
+        self._drawn: tuple[int, ...] | None = None
+
+    def sit(self) -> None:
+        """Plays until the person leaves."""
+        while True:
+            self._answer()
+            self._draw()
+            show(self._prompt(), end="")
+            line = sys.stdin.readline()
+            if not line or line.strip().lower() in ("quit", "exit", "q"):
+                show("" if line else "\n", end="")
+                return
+            if word := line.strip():
+                self._do(word)
+
+    def _answer(self) -> None:
+        """Lets the agent move, if it is its turn."""
+        while not self.match.over and self.match.mover != self.you:
+            show(f"\nthe agent plays {self.match.respond()}")
+
+    def _draw(self) -> None:
+        """Shows the board if it has changed."""
+        if self._drawn != (now := tuple(self.match.moves)):
+            self._drawn = now
+            show(f"\n{self.match.face.text(self.match.state)}")
+
+    def _prompt(self) -> str:
+        if self.match.over:
+            result = self.match.result * (1 if self.you == 0 else -1)
+            said = "you win" if result > 0 else "the agent wins" if result < 0 else "a draw"
+            return f"{said}: new, undo or quit? "
+        return f"your move ({_MARKS[self.match.face.look][self.you]}): "
+
+    def _do(self, word: str) -> None:
+        """Does what was typed: a command, or a move."""
+        command = getattr(self, f"_{word.lower()}", None) if word.lower() in _COMMANDS else None
+        if command is not None:
+            command()
+        elif self.match.over:
+            show(f"the game is over, so {word!r} cannot be played: new, undo or quit?")
+        elif (move := self.match.face.find(self.match.state, word)) is not None:
+            self.match.play(move)
+        else:
+            moves = self.match.face.moves(self.match.state)
+            show(
+                f"{word!r} is no legal move here, and no command: `moves` lists the "
+                f"{len(moves)} legal ones, `help` the commands.{nearest(word, moves)}"
+            )
+
+    def _help(self) -> None:
+        show(HELP)
+
+    def _moves(self) -> None:
+        show(" ".join(self.match.face.moves(self.match.state)) if not self.match.over else "none")
+
+    def _hint(self) -> None:
+        show("the game is over" if self.match.over else f"the agent would play {self._thought()}")
+
+    def _thought(self) -> str:
+        return str(self.match.think())
+
+    def _undo(self) -> None:
+        """Goes back to the person's last turn."""
+        undone = self.match.undo()
+        while undone and self.match.mover != self.you and self.match.moves:
+            self.match.undo()
+        if not undone:
+            show("there is nothing to take back")
+
+    def _swap(self) -> None:
+        self.you = 1 - self.you
+        show(f"you are the {_SIDES[self.you]} player now")
+
+    def _new(self) -> None:
+        while self.match.undo():
+            pass
+        self._drawn = None
+
+
+_COMMANDS = ("help", "moves", "hint", "undo", "swap", "new")
