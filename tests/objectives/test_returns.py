@@ -148,7 +148,7 @@ def test_windows_of_random_episodes_are_those_of_a_slow_loop(steps: int) -> None
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(UsageError, match="7 rows .* 4 unrolled steps with 3 rewards each need 8"):
+    with pytest.raises(UsageError, match=r"7 rows .* 4 unrolled steps with 3 rewards each need 8"):
         value_targets(REWARD, VALUE, ALL, NONE, steps=3, discount=1.0, unroll=4)
 
 
