@@ -117,7 +117,7 @@ def options(config: Config) -> list[str]:
     """Returns the command line's options that make this configuration."""
     from armillary.config import differences, preset
 
-    changed = differences(preset(config.preset, config.agent), config)
+    changed = differences(preset(config.preset, config.agent, config.task), config)
     return ["--agent", config.agent] + [
         text
         for name, (_, value) in changed.items()

@@ -30,7 +30,7 @@ def quick(request):
 def update_flop(config, actions=2):
     agent, key = make_agent(config, pixels(64, actions)), jax.random.key(0)
     state = jax.eval_shape(agent.init, key)
-    return matrix_flop(agent.update, state, example_batch(config, agent.spec), key)
+    return matrix_flop(agent.update, state, example_batch(config, agent), key)
 
 
 PARTS = {

@@ -47,7 +47,7 @@ REWARD = 230 * 200 + 200 * 200 + 200
 
 def update_flop(config: Config) -> int:
     agent, key = make_agent(config, pixels(64, ACTIONS)), jax.random.key(0)
-    batch = example_batch(config, agent.spec)
+    batch = example_batch(config, agent)
     return matrix_flop(agent.update, jax.eval_shape(agent.init, key), batch, key)
 
 

@@ -8,11 +8,20 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped, UInt8
 
+from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
 from armillary.spec import MASK, Spec
 
 Observation = Mapping[str, Shaped[Array | np.ndarray, "environment *shape"]]
 """The fields of an observation by name, see `armillary.spec`."""
+
+
+Updated = (
+    tuple[PyTree, dict[str, Float[Array, ""]]]
+    | tuple[PyTree, dict[str, Float[Array, ""]], Float[Array, " batch"]]
+)
+"""The next state and metrics by their names; of an agent that learns from single steps also the
+new priorities of these."""
 
 
 @runtime_checkable
@@ -49,9 +58,7 @@ class Agent(Actor, Protocol):
 
     def init(self, key: PRNGKeyArray) -> PyTree: ...
 
-    def update(
-        self, state: Any, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[PyTree, dict[str, Float[Array, ""]]]: ...
+    def update(self, state: Any, batch: Batch, key: PRNGKeyArray) -> Updated: ...
 
 
 @runtime_checkable
@@ -74,6 +81,35 @@ class Predicts(Hashable, Protocol):
 def predicts_frames(agent: Any) -> TypeGuard[Predicts]:
     """Whether there are frames of an agent's predictions to show."""
     return isinstance(agent, Predicts) and agent.predicts_frames
+
+
+@runtime_checkable
+class Records(Protocol):
+    """An actor that keeps some of what it knows of its actions beside the steps, for its updates.
+
+    Attributes:
+        records: the names of what its `act` returns third, arrays with a leading axis
+            `environment`, which episodes then hold as `Episode.records`.
+    """
+
+    @property
+    def records(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class LearnsFromSteps(Protocol):
+    """An agent whose batches are single steps with the rows around them, not chunks.
+
+    Its `update` returns the new priorities of these steps beside the state and the metrics.
+    """
+
+    @property
+    def windows(self) -> Windows: ...
+
+    @property
+    def recorded(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one row of each record that its batches need."""
+        ...
 
 
 class Acting(NamedTuple):

@@ -24,6 +24,11 @@ QUICK = {
     "planner.elites": 2,
     "behavior.horizon": 3,
     "behavior.hidden": 8,
+    "network.hidden": 8,
+    "network.channels": 2,
+    "network.blocks": 1,
+    "network.history": 2,
+    "search.simulations": 3,
     "training.batch_size": 2,
     "training.chunk_length": 4,
 }
@@ -42,7 +47,7 @@ class Arguments:
     """
 
     agent: str = "planet"
-    """The agent: planet or dreamer."""
+    """The agent: planet, dreamer or muzero."""
     preset: str = "paper"
     """Its size: small or paper."""
     task: str | None = None
@@ -124,7 +129,7 @@ def simulator_rows(report: dict[str, Any]) -> list[str]:
 
 
 def _config(arguments: Arguments) -> Config:
-    config = preset(arguments.preset, arguments.agent)
+    config = preset(arguments.preset, arguments.agent, arguments.task)
     environment = dataclasses.replace(config.environment, renderer=arguments.renderer)
     config = dataclasses.replace(
         config, task=arguments.task or config.task, environment=environment
@@ -147,7 +152,7 @@ def _config(arguments: Arguments) -> Config:
 
 def table(report: dict[str, Any], config: Config) -> str:
     """Returns the report for people."""
-    of, training, acting = report["machine"], config.training, report["acting"]
+    of, acting = report["machine"], report["acting"]
     cores = f"{of['cores']:g} of {of['cores_of_machine']} cores"
     processor = f"{of['processor'] or 'unknown processor'}, {cores}"
     device = processor if of["platform"] == "cpu" else f"{of['device']} ({processor})"
@@ -162,7 +167,7 @@ def table(report: dict[str, Any], config: Config) -> str:
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
     size = f"({acting['size']})" if acting["size"] else ""
     rows += [
-        _work(f"update (B={training.batch_size}, L={training.chunk_length})", report["update"]),
+        _work(f"update (B={report['batch'][0]}, L={report['batch'][1]})", report["update"]),
         *(_work(f"  {name}", timing) for name, timing in report["parts"].items()),
         _work(f"{acting['name']} {size}".strip(), report[acting["name"]]),
     ]

@@ -129,13 +129,43 @@ def _report(arguments: Arguments) -> str:
                 )
             finally:
                 envs.close()
+    assert actor is not None
+    verdicts = {
+        task: _judged(task, actor, state, environment, found, arguments.seed)
+        for task, found in scores.items()
+    }
     if not arguments.json:
         return "\n".join(
             f"{arguments.run or arguments.agent} on {task}: {found}, mean ± standard deviation\n"
-            "scores: " + ", ".join(f"{score:.1f}" for score in found.scores)
+            + "\n".join(
+                [
+                    "scores: " + ", ".join(f"{score:.1f}" for score in found.scores),
+                    *map(str, verdicts[task].values()),
+                ]
+            )
             for task, found in scores.items()
         )
+    for verdict in verdicts.values():
+        facts |= {name: found.as_dict() for name, found in verdict.items()}
     return json.dumps(_facts(arguments, scores, environment, count, facts), allow_nan=False)
+
+
+def _judged(
+    task: str, actor: Any, state: Any, environment: EnvironmentConfig, scores: Any, seed: int
+) -> dict[str, Any]:
+    """Returns what is found of a board game beside the scores, by name; of other tasks nothing."""
+    from armillary.envs.games import game, is_game
+    from armillary.training.judges import JUDGES, outcomes
+
+    if actor.spec.players == 1 or not is_game(task, environment.kwargs):
+        return {}
+    verdicts: dict[str, Any] = {"outcomes": outcomes(scores, seed)}
+    judge = JUDGES.get(task)
+    if judge is not None and judge.works:
+        verdicts[judge.name] = judge.judge(actor, state, game(task, environment.kwargs))
+    elif judge is not None:
+        say(f"{judge.name} are not counted: `pip install {judge.needs}` brings what counts them")
+    return verdicts
 
 
 def _facts(

@@ -126,7 +126,8 @@ def _default(argv: list[str]) -> Config:
 
         if Run(folder).exists:
             return Run(folder, trust="--trust" in argv).config
-    config = dataclasses.replace(preset(name or "small", agent), preset=name or "small")
+    name, task = name or "small", _value(argv, "--task")
+    config = dataclasses.replace(preset(name, agent, task), preset=name)
     source = _source(argv)
     if source is not None and source.exists:  # its episodes are of its task
         config = dataclasses.replace(

@@ -3,6 +3,7 @@
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
 from armillary.config.keywords import Keywords
+from armillary.config.muzero import MuZeroConfig
 from armillary.config.planet import PlanetConfig, PlannerConfig
 from armillary.config.presets import CONFIGS, PRESETS, planet_paper, planet_small, preset
 from armillary.config.settings import (
@@ -13,6 +14,7 @@ from armillary.config.settings import (
     EnvironmentConfig,
     EvaluationConfig,
     TrainingConfig,
+    UpdatesConfig,
 )
 from armillary.config.world_model import (
     Activation,
@@ -36,11 +38,13 @@ __all__ = [
     "EvaluationConfig",
     "Keywords",
     "ModelConfig",
+    "MuZeroConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
     "PlanetConfig",
     "PlannerConfig",
     "TrainingConfig",
+    "UpdatesConfig",
     "WorldModelConfig",
     "changed",
     "differences",

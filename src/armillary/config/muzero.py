@@ -1,4 +1,4 @@
-"""Settings of MuZero (Schrittwieser et al., 2020) and Reanalyze; the defaults are those of Atari."""
+"""Settings of MuZero and Reanalyze (Schrittwieser et al., 2020); the defaults are for Atari."""
 
 from __future__ import annotations
 
@@ -199,6 +199,14 @@ class DescentConfig:
 
 
 @dataclass(frozen=True)
+class StepsConfig(UpdatesConfig):
+    """The fitting of the model between two rounds."""
+
+    batch_size: int = 1024
+    """B: steps in a batch, from each of which the model is unrolled."""
+
+
+@dataclass(frozen=True)
 class MuZeroConfig(Config):
     """A run of MuZero."""
 
@@ -212,7 +220,7 @@ class MuZeroConfig(Config):
     fresh: ReanalyzeConfig = field(default_factory=ReanalyzeConfig)
     optimizer: DescentConfig = field(default_factory=DescentConfig)
     collection: SelfPlayConfig = field(default_factory=SelfPlayConfig)
-    training: UpdatesConfig = field(default_factory=lambda: UpdatesConfig(batch_size=1024))
+    training: StepsConfig = field(default_factory=StepsConfig)
 
     @property
     def round_size(self) -> int:

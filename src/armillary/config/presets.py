@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
+from armillary.config.muzero import (
+    DescentConfig,
+    MuZeroConfig,
+    NetworkConfig,
+    ReplayConfig,
+    SearchConfig,
+    SelfPlayConfig,
+    StepsConfig,
+    TargetConfig,
+)
 from armillary.config.planet import PlanetConfig, PlannerConfig
 from armillary.config.settings import (
+    GAMES,
     Config,
     EnvironmentConfig,
     EvaluationConfig,
@@ -83,18 +95,83 @@ def dreamer_small() -> DreamerConfig:
     )  # fmt: skip
 
 
-PRESETS: dict[str, dict[str, Callable[[], Config]]] = {
+def muzero_paper(task: str | None = None) -> MuZeroConfig:
+    """The paper's agent: of a board game if the task is one, else of Atari."""
+    if task not in GAMES:
+        return MuZeroConfig(task=task or "ALE/Pong-v5", environment=EnvironmentConfig(size=96))
+    alpha = {"chess": 0.3, "shogi": 0.15}.get(task, 0.03)
+    return MuZeroConfig(
+        task=task,
+        episodes=1_000_064,
+        search=SearchConfig(simulations=800, noise_alpha=alpha),
+        target=TargetConfig(discount=1.0),
+        replay=ReplayConfig(capacity=100_000_000, priority=0.0, correction=0.0),
+        optimizer=DescentConfig(learning_rate=0.1 if task in ("chess", "shogi") else 0.01,
+                                decay_steps=400_000),
+        collection=SelfPlayConfig(side_by_side=64, seed_episodes=64, temperatures=(1.0,),
+                                  moves=30),
+        training=StepsConfig(collect_interval=64, batch_size=2048),
+    )  # fmt: skip
+
+
+def muzero_small(task: str | None = None) -> MuZeroConfig:
+    """An agent that learns in minutes to an hour on two CPU cores: a game, or any other task."""
+    task = task or "tic_tac_toe"
+    if task not in GAMES:
+        return MuZeroConfig(
+            task=task,
+            preset="small",
+            episodes=320,
+            environment=EnvironmentConfig(observe="vector"),
+            network=NetworkConfig(hidden=128, channels=32, blocks=2, history=4, categories=101),
+            search=SearchConfig(simulations=25),
+            replay=ReplayConfig(capacity=200_000),
+            optimizer=DescentConfig(method="adam", learning_rate=1e-3, decay_steps=20_000,
+                                    clip_norm=10.0),
+            collection=SelfPlayConfig(side_by_side=8, seed_episodes=8),
+            training=StepsConfig(collect_interval=200, batch_size=128),
+            evaluation=EvaluationConfig(every=5, episodes=8, final_episodes=8),
+        )  # fmt: skip
+    return MuZeroConfig(
+        task=task,
+        preset="small",
+        episodes=256 * 100,
+        network=NetworkConfig(kind="dense" if task == "tic_tac_toe" else "auto", hidden=128,
+                              channels=64, blocks=3),
+        search=SearchConfig(simulations=25, noise_alpha=1.0),
+        target=TargetConfig(discount=1.0),
+        replay=ReplayConfig(capacity=200_000, priority=0.0, correction=0.0),
+        optimizer=DescentConfig(method="adam", learning_rate=1e-3, decay_steps=5_000,
+                                clip_norm=10.0),
+        collection=SelfPlayConfig(side_by_side=256, seed_episodes=256, openings=4,
+                                  temperatures=(1.0,), moves=2, late_temperature=0.5),
+        training=StepsConfig(collect_interval=40, batch_size=512),
+        evaluation=EvaluationConfig(every=10, episodes=100, final_episodes=200),
+    )  # fmt: skip
+
+
+PRESETS: dict[str, dict[str, Callable[..., Config]]] = {
     "planet": {"small": planet_small, "paper": planet_paper},
     "dreamer": {"small": dreamer_small, "paper": dreamer_paper},
+    "muzero": {"small": muzero_small, "paper": muzero_paper},
 }
-"""For each agent its presets, by name."""
+"""For each agent its presets, by name; one may take the task, and then depends on it."""
 
-CONFIGS: dict[str, type[Config]] = {"planet": PlanetConfig, "dreamer": DreamerConfig}
+CONFIGS: dict[str, type[Config]] = {
+    "planet": PlanetConfig,
+    "dreamer": DreamerConfig,
+    "muzero": MuZeroConfig,
+}
 """The configuration of each agent."""
 
 
-def preset(name: str, agent: str = "planet") -> Config:
+def preset(name: str, agent: str = "planet", task: str | None = None) -> Config:
     """Returns the named preset of an agent.
+
+    Args:
+        name: small or paper.
+        agent: one that is here, or was registered.
+        task: for which it is, where that makes a difference; None: the preset's own.
 
     Raises:
         UsageError: there is no such agent, or it has no such preset.
@@ -109,4 +186,6 @@ def preset(name: str, agent: str = "planet") -> Config:
             f"unknown preset {name!r} of {agent}, expected one of {', '.join(PRESETS[agent])}."
             + nearest(name, PRESETS[agent])
         )
-    return PRESETS[agent][name]()
+    make = PRESETS[agent][name]
+    takes = task is not None and "task" in inspect.signature(make).parameters
+    return make(task) if takes else make()

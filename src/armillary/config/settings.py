@@ -28,6 +28,9 @@ PLANET = (
 )
 """The six tasks of PlaNet."""
 
+GAMES = ("tic_tac_toe", "connect_four", "go_9x9", "chess", "shogi")
+"""The board games of MuZero, by which its presets differ; pgx has more."""
+
 Backend = Literal["auto", "egl", "osmesa", "warp"]
 
 

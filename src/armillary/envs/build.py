@@ -14,10 +14,11 @@ from gymnasium.wrappers import RepeatAction, TimeLimit
 
 from armillary.advice import fitted
 from armillary.config import EnvironmentConfig
-from armillary.envs import catalogue, named, rendering
+from armillary.envs import catalogue, games, named, rendering
 from armillary.envs.actions import PaddedActions, action_size, own_actions
+from armillary.envs.boards import BoardGame
 from armillary.envs.guard import Guard, failures, late
-from armillary.envs.observations import Observed, draws
+from armillary.envs.observations import Observed, draws, fields_named
 from armillary.errors import UsageError, nearest
 from armillary.spec import IMAGE, Spec
 from armillary.waiting import waiting_for
@@ -119,7 +120,10 @@ def fitting(config: EnvironmentConfig, spec: Spec) -> EnvironmentConfig:
 
 def drawn(config: EnvironmentConfig, spec: Spec) -> EnvironmentConfig:
     """Returns the settings with which there are images to show, also if the agent sees none."""
-    return config if spec.images else replace(config, observe=f"{config.observe},{IMAGE}")
+    if spec.images:
+        return config
+    seen = [name for name in fields_named(config.observe) if name != IMAGE] or [*spec.vectors]
+    return replace(config, observe=",".join([*seen, IMAGE]))
 
 
 def agreed(specs: Mapping[str, Spec]) -> Spec:
@@ -163,6 +167,8 @@ def _raw(task: TaskLike, name: str, config: EnvironmentConfig, draw: bool) -> gy
 
         mode = "rgb_array" if draw else None
         return ControlSuite(task, config.size, config.renderer, mode)
+    if isinstance(task, str) and task in games.GAMES:
+        return BoardGame(games.game(task, config.kwargs))
     _silence_pygame()
     if isinstance(task, str):
         module = named.import_module(task) if ":" in task else None
@@ -202,10 +208,10 @@ def _registered(task: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
             f"{task} needs a package that is not installed: {fitted(str(error))}"
         ) from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        known = [*catalogue.names(), *gymnasium.registry]
+        known = [*catalogue.names(), *games.GAMES, *gymnasium.registry]
         raise UsageError(
-            f"unknown task {task!r}: it is not in the control suite and Gymnasium says: {error} "
-            f"`armillary tasks` lists the suite's.{nearest(name, known)}"
+            f"unknown task {task!r}: it is not in the control suite, no board game, and Gymnasium "
+            f"says: {error} `armillary tasks` lists them.{nearest(name, known)}"
         ) from error
 
 
@@ -230,16 +236,10 @@ def _accepts_render_mode(create: Any) -> bool:
 def _call(create: Callable[..., Any], name: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
     arguments = {"render_mode": "rgb_array"} if _accepts_render_mode(create) else {}
     arguments |= dict(kwargs)
-    try:
-        inspect.signature(create).bind(**arguments)
-    except ValueError:  # it does not tell what it takes
-        pass
-    except TypeError as error:
-        raise UsageError(
-            f"{name} cannot be made with the keyword arguments {arguments}: {error}; "
-            "--environment.kwargs gives them"
-        ) from error
-    env = create(**arguments)
+    env = named.call(create, name, arguments)
+    if named.is_rules(type(env)):
+        rules = games.game(name, kwargs) if ":" in name else games.checked(env, name)
+        return BoardGame(rules)
     if not isinstance(env, gymnasium.Env):
         raise UsageError(
             f"{name} returned {type(env).__module__}.{type(env).__name__}, expected a gymnasium.Env"

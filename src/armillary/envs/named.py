@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -69,7 +69,13 @@ def is_id(task: str) -> bool:
     return not colon or "/" in name or re.search(r"-v\d+$", name) is not None
 
 
-def load(task: str, module: ModuleType) -> Callable[..., gymnasium.Env] | None:
+def is_rules(kind: Any) -> bool:
+    """Whether a class is one of pgx: the rules of a board game. Imports nothing."""
+    pgx = sys.modules.get("pgx")
+    return pgx is not None and inspect.isclass(kind) and issubclass(kind, pgx.Env)
+
+
+def load(task: str, module: ModuleType) -> Callable[..., Any] | None:
     """Returns the callable that `module:callable` names; None: the module registered such an id.
 
     Raises:
@@ -103,10 +109,11 @@ def check_makes(found: Any, task: str) -> None:
     while isinstance(inner, functools.partial):
         inner = inner.func
     if inspect.isclass(inner):
-        if not issubclass(inner, gymnasium.Env):
+        if not (issubclass(inner, gymnasium.Env) or is_rules(inner)):
             raise UsageError(
                 f"the task {task!r} is the class {inner.__module__}.{inner.__qualname__}, expected "
-                "one that derives from gymnasium.Env, or a function that returns an environment"
+                "one that derives from gymnasium.Env (or pgx.Env: the rules of a board game), or a "
+                "function that returns an environment"
             )
         return
     inner = inspect.unwrap(inner)
@@ -121,6 +128,24 @@ def check_makes(found: Any, task: str) -> None:
             "makes no environment: expected a function written in Python that returns one, or a "
             "class that derives from gymnasium.Env"
         )
+
+
+def call(create: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> Any:
+    """Returns what a task's callable makes.
+
+    Raises:
+        UsageError: it does not take these keyword arguments.
+    """
+    try:
+        inspect.signature(create).bind(**arguments)
+    except ValueError:  # it does not tell what it takes
+        pass
+    except TypeError as error:
+        raise UsageError(
+            f"{name} cannot be made with the keyword arguments {dict(arguments)}: {error}; "
+            "--environment.kwargs gives them"
+        ) from error
+    return create(**arguments)
 
 
 def import_module(task: str, what: str = "task") -> ModuleType:

@@ -54,12 +54,20 @@ class Observed(gymnasium.Wrapper):
         space = getattr(env, "observation_space", None)
         self._see: dict[str, Callable[[Any, str], np.ndarray]] = {}
         self._fields: dict[str, Field] = {}
-        for field in _expanded(fields_named(config.observe), space):
+        own = getattr(env.unwrapped, "agent_spec", None)
+        self._players = 1
+        names = fields_named(config.observe)
+        if own is not None:
+            self._players = own.players
+            for field, kind in own.fields.items():
+                self._see[field] = _as_given(field)
+                self._fields[field] = kind
+            names = [field for field in names if field not in own.fields]
+            names = [] if fields_named(config.observe) == [IMAGE] else names
+        for field in _expanded(names, space):
             self._add(field, space)
         if config.action_size is not None:
-            self._mask = env.get_wrapper_attr("action_mask")
-            self._see[MASK] = lambda observation, when: self._mask.copy()
-            self._fields[MASK] = Field(self._mask.shape, "bool")
+            self._add_mask(env.get_wrapper_attr("action_mask"))
         self._bare = next(iter(self._fields)) if len(self._fields) == 1 else None
         spaces: dict[str, Space] = {field: _space(kind) for field, kind in self._fields.items()}
         self.observation_space = spaces[self._bare] if self._bare else Dict(spaces)
@@ -100,6 +108,19 @@ class Observed(gymnasium.Wrapper):
         self._see[field] = see
         self._fields[field] = Field((size,))
 
+    def _add_mask(self, used: np.ndarray) -> None:
+        """Fills the mask up: of actions that the environment has, its own says which are legal."""
+        legal = self._see.get(MASK)
+
+        def see(observation: Any, when: str) -> np.ndarray:
+            mask = used.copy()
+            if legal is not None:
+                mask[used] = legal(observation, when)
+            return mask
+
+        self._see[MASK] = see
+        self._fields[MASK] = Field(used.shape, "bool")
+
     @property
     def agent_spec(self) -> Spec:
         """What an agent of this environment is made from."""
@@ -109,7 +130,7 @@ class Observed(gymnasium.Wrapper):
             action = Discrete(int(space.n))
         else:
             action = Continuous(int(space.shape[0]))
-        return Spec.of(self._fields, action)
+        return Spec.of(self._fields, action, self._players)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -143,6 +164,10 @@ class Observed(gymnasium.Wrapper):
         if self._bare is not None:
             return self._seen[self._bare].copy()
         return {field: array.copy() for field, array in self._seen.items()}
+
+
+def _as_given(field: str) -> Callable[[Any, str], np.ndarray]:
+    return lambda observation, when: observation[field]
 
 
 def _expanded(names: list[str], space: Space | None) -> Iterable[str]:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from armillary import seeding
-from armillary.agents.base import Acting, Agent, Describes, Divides
-from armillary.config import Config
+from armillary.agents.base import Acting, Agent, Describes, Divides, LearnsFromSteps
+from armillary.config import Config, TrainingConfig
 from armillary.machine.flop import matrix_flop
 from armillary.machine.timing import Timing, timed
 from armillary.replay.sampler import Batch
@@ -24,19 +24,34 @@ from armillary.spec import Spec
 from armillary.training.rollout import compiled
 
 
-def example_batch(config: Config, spec: Spec) -> Batch:
-    """Returns random experience in the shape of a batch: B windows of L steps."""
-    generator = np.random.default_rng(0)
-    shape = (config.training.batch_size, config.training.chunk_length)
+def window_rows(config: Config, agent: Agent) -> tuple[int, int]:
+    """Returns the rows of a batch's windows, and how many of them come with an observation."""
+    if isinstance(agent, LearnsFromSteps):
+        before, after, observed = agent.windows
+        return before + 1 + after, before + 1 + observed
+    length = config.training.chunk_length if isinstance(config.training, TrainingConfig) else 1
+    return length, length
+
+
+def example_batch(config: Config, agent: Agent) -> Batch:
+    """Returns random experience in the shape of a batch: B windows of L rows."""
+    generator, spec = np.random.default_rng(0), agent.spec
+    rows, seen = window_rows(config, agent)
+    shape = (config.training.batch_size, rows)
     actions = generator.uniform(-1, 1, (*shape, spec.action.size)).astype(np.float32)
     if spec.discrete:
         actions = spec.stored_action(actions.argmax(axis=-1))
-    return Batch(
-        observation=example_observation(spec, shape),
+    batch = Batch(
+        observation=example_observation(spec, (shape[0], seen)),
         action=actions,
         reward=generator.uniform(0, 1, shape).astype(np.float32),
         terminal=np.zeros(shape, bool),
     )
+    if not isinstance(agent, LearnsFromSteps):
+        return batch
+    records = {name: np.zeros((*shape, *size), np.float32) for name, size in agent.recorded.items()}
+    weight = np.ones(shape[0], np.float32)
+    return batch._replace(valid=np.ones(shape, bool), records=records, weight=weight)
 
 
 def example_observation(spec: Spec, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -62,7 +77,7 @@ def time_update(agent: Agent, config: Config, state: Any, repeats: int) -> Timin
     states = [jax.tree.map(jnp.array, state)]
 
     def once() -> None:
-        states[0], metrics = update(states[0], batch, key)
+        states[0], *metrics = update(states[0], batch, key)
         jax.block_until_ready((states[0], metrics))
 
     return timed(once, repeats, flop=matrix_flop(agent.update, state, batch, key))
@@ -89,12 +104,12 @@ def _time(function: Callable[..., Any], arguments: tuple[Any, ...], repeats: int
 
 def time_copy(agent: Agent, config: Config, repeats: int) -> Timing:
     """Times the copying of a batch to the device."""
-    batch = example_batch(config, agent.spec)
+    batch = example_batch(config, agent)
     return timed(lambda: jax.block_until_ready(jax.device_put(batch)), repeats)
 
 
 def _on_device(agent: Agent, config: Config) -> Batch:
-    return jax.device_put(example_batch(config, agent.spec))
+    return jax.device_put(example_batch(config, agent))
 
 
 def time_act(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:

@@ -18,12 +18,19 @@ import jax.numpy as jnp
 from armillary import __version__, seeding
 from armillary.agents.registry import make_agent
 from armillary.config import Config, PlannerConfig
-from armillary.config.schedule import updates_due
+from armillary.config.schedule import all_rounds, updates_due
 from armillary.envs import action_repeat, tasks
 from armillary.envs.build import spec_of
 from armillary.envs.catalogue import names
 from armillary.machine import resources
-from armillary.machine.agent import acting, time_act, time_copy, time_parts, time_update
+from armillary.machine.agent import (
+    acting,
+    time_act,
+    time_copy,
+    time_parts,
+    time_update,
+    window_rows,
+)
 from armillary.machine.rollouts import measure_simulator
 from armillary.machine.timing import Timing, measure_environment, timed
 from armillary.spec import Spec
@@ -99,6 +106,7 @@ def measure(
         "machine": describe(),
         "matrix_gflop_per_second": {name: rate / 1e9 for name, rate in rates.items()},
         "update": update.as_dict(rate),
+        "batch": [config.training.batch_size, window_rows(config, agent)[0]],
         "parts": {name: part.as_dict(rate) for name, part in parts.items()},
         "acting": action._asdict(),
         action.name: act.as_dict(rate),
@@ -161,11 +169,12 @@ def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
     """
     steps = next((t.episode_steps for t in tasks() if t.name == config.tasks[0]), None) or 1000
     actions = -(-steps // report["action_repeat"])
-    seed, several = config.collection.seed_episodes, len(config.tasks)
-    total = updates_due(config, config.episodes)
-    every = (updates_due(config, seed + 1) - updates_due(config, seed)) // several
+    several, size = len(config.tasks), config.round_size
+    total = updates_due(config, all_rounds(config))
+    interval = config.training.collect_interval
+    every = interval if size == 1 else interval / size
     collected = config.episodes * several
-    acted = collected - seed * several
+    acted = collected - config.collection.seed_episodes * several
     frame = report["rendering"].get(report["renderer"])
     name, plural = report["acting"]["name"], report["acting"]["plural"]
     costs = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
@@ -62,17 +63,19 @@ class PositionSampler:
         """Of the rows that are kept, oldest first; 0 where no step begins."""
 
     @property
-    def prioritized(self) -> bool:
+    def depends(self) -> bool:
         """Whether steps are drawn by priority, so that a draw waits for the update before it."""
         return self._alpha > 0
 
     @property
-    def episodes(self) -> int:
+    def episodes(self) -> int | None:
         """Only episodes with a lower index are drawn from; a larger number takes in new ones."""
         return self._episodes
 
     @episodes.setter
-    def episodes(self, number: int) -> None:
+    def episodes(self, number: int | None) -> None:
+        if number is None:
+            number = max(self.store.indices, default=-1) + 1
         new = [index for index in self.store.indices if self._episodes <= index < number]
         self._episodes = number
         if not new:
@@ -91,32 +94,34 @@ class PositionSampler:
         columns |= {
             f"record/{name}": [entry.records[name] for entry in entries] for name in first.records
         }
-        highest = float(self.priorities.max(initial=0.0)) or 1.0
         begins = np.concatenate([~_at_end(True, length) for length in lengths.tolist()])
-        dropped, episodes = self._surplus(lengths)
+        indices = np.concatenate([self._indices, np.array(new, np.int64)])
+        lengths = np.concatenate([self._lengths, lengths])
+        ends = np.cumsum(lengths)
+        surplus = int(np.searchsorted(ends, ends[-1] - self._capacity, side="right"))
+        dropped = int(ends[surplus - 1]) if surplus else 0
         self._fields = {
-            name: np.concatenate([*_kept(self._fields, name, dropped), *parts])
+            name: np.concatenate([*_kept(self._fields, name), *parts])[dropped:]
             for name, parts in columns.items()
         }
-        self.priorities = np.concatenate(
-            [self.priorities[dropped:], np.where(begins, np.float32(highest), np.float32(0))]
-        )
-        self._indices = np.concatenate([self._indices[episodes:], new])
-        self._lengths = np.concatenate([self._lengths[episodes:], lengths])
+        highest = float(self.priorities.max(initial=0.0)) or 1.0
+        new_ones = np.where(begins, np.float32(highest), np.float32(0))
+        self.priorities = np.concatenate([self.priorities, new_ones])[dropped:]
+        self._indices, self._lengths = indices[surplus:], lengths[surplus:]
 
-    def _surplus(self, new: Int64[np.ndarray, " new"]) -> tuple[int, int]:
-        """Returns how many rows, and how many episodes, are no longer kept beside new ones."""
-        ends = np.cumsum(self._lengths)
-        total = int(ends[-1] if len(ends) else 0) + int(new.sum())
-        episodes = int(np.searchsorted(ends, total - self._capacity, side="right"))
-        return (int(ends[episodes - 1]) if episodes else 0), episodes
+    def saved(self) -> dict[str, np.ndarray]:
+        """Returns the priorities of the rows that are kept, where they matter."""
+        return {"priorities": self.priorities} if self.depends else {}
 
-    def restore(self, priorities: Float[np.ndarray, " rows"]) -> None:
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Sets the priorities of the rows that are kept, as a run that goes on had them.
 
         Raises:
             RunError: the episodes are not those that it had.
         """
+        if not self.depends or "priorities" not in saved:
+            return
+        priorities = saved["priorities"]
         if len(priorities) != len(self.priorities):
             raise RunError(
                 f"the checkpoint has priorities of {len(priorities)} rows, but the episodes in "
@@ -148,16 +153,24 @@ class PositionSampler:
         return np.where(priorities > 0, priorities**self._alpha, 0.0)
 
     def weights(self, rows: Int64[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
-        """Returns the weights (N p)^-beta of drawn rows, divided by the largest of all rows'."""
-        masses = self._masses()
-        smallest = masses[masses > 0].min()
-        return ((smallest / masses[rows]) ** self._beta).astype(np.float32)
+        """Returns the weights (N p)^-beta of a batch's rows, divided by the largest of them."""
+        masses = self._masses()[rows]
+        return ((masses.min() / masses) ** self._beta).astype(np.float32)
 
-    def update(
-        self, rows: Int64[np.ndarray, " batch"], priorities: Float[np.ndarray, " batch"]
-    ) -> None:
-        """Sets the priorities of rows that were drawn. A step never quite loses its chance."""
-        self.priorities[rows] = np.maximum(np.asarray(priorities, np.float32), SMALLEST)
+    def learned(self, batch: Batch, priorities: Any = None) -> None:
+        """Sets the priorities of the steps of a batch. None ever quite loses its chance."""
+        if self.depends and priorities is not None:
+            found = np.maximum(np.asarray(priorities, np.float32), SMALLEST)
+            self.priorities[np.asarray(batch.rows)] = found
+
+    def sample(self, generator: np.random.Generator) -> Batch:
+        """Draws and reads one batch.
+
+        Raises:
+            UsageError: there are no episodes.
+            RunError: an episode's file can no longer be read.
+        """
+        return self.read(self.draw(generator))
 
     def read(self, rows: Int64[np.ndarray, " batch"]) -> Batch:
         """Reads the windows around rows.
@@ -204,12 +217,14 @@ class PositionSampler:
             column("terminal", length),
             valid,
             records,
-            self.weights(rows) if self.prioritized else np.ones(len(rows), np.float32),
+            self.weights(rows) if self.depends else np.ones(len(rows), np.float32),
+            rows,
         )
 
 
-SMALLEST = 1e-6
-"""The least priority of a step."""
+SMALLEST = 1e-2
+"""The least priority of a step: a smaller error is none, and its weight would silence the others
+of its batch."""
 
 
 def _at_end(value: bool, length: int) -> Bool[np.ndarray, " rows"]:
@@ -218,5 +233,5 @@ def _at_end(value: bool, length: int) -> Bool[np.ndarray, " rows"]:
     return rows
 
 
-def _kept(fields: dict[str, np.ndarray], name: str, dropped: int) -> list[np.ndarray]:
-    return [fields[name][dropped:]] if name in fields else []
+def _kept(fields: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    return [fields[name]] if name in fields else []

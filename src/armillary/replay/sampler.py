@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int64, Shaped
@@ -29,6 +29,7 @@ class Batch(NamedTuple):
             that are shorter. None: all are.
         records: what the agent wrote down, by its name.
         weight: of each window in the loss; None: all the same.
+        rows: by which the sampler finds each window again; None: it need not.
     """
 
     observation: Mapping[str, Shaped[np.ndarray | Array, "batch length *shape"]]
@@ -38,6 +39,40 @@ class Batch(NamedTuple):
     valid: Bool[np.ndarray | Array, "batch length"] | None = None
     records: Mapping[str, Float32[np.ndarray | Array, "batch length *shape"]] | None = None
     weight: Float32[np.ndarray | Array, " batch"] | None = None
+    rows: Int64[np.ndarray | Array, " batch"] | None = None
+
+
+class Sampler(Protocol):
+    """Draws batches from the episodes of a store.
+
+    Attributes:
+        episodes: only episodes with a lower index are drawn from; None: all.
+        depends: whether a draw depends on what was learned from the one before it.
+    """
+
+    episodes: int | None
+
+    @property
+    def depends(self) -> bool: ...
+
+    def sample(self, generator: np.random.Generator) -> Batch:
+        """Draws and reads one batch.
+
+        Raises:
+            UsageError: there are no episodes.
+            RunError: an episode's file can no longer be read.
+        """
+        ...
+
+    def learned(self, batch: Batch, priorities: Any = None) -> None:
+        """Takes notice of an update on a batch, and of what the agent says of its windows."""
+
+    def saved(self) -> dict[str, np.ndarray]:
+        """Returns what a run that goes on needs beside the episodes."""
+        ...
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Takes what `saved` has returned."""
 
 
 class WindowSampler:
@@ -79,6 +114,21 @@ class WindowSampler:
         self.tasks = tasks
         self.masked = masked
         self.episodes: int | None = None
+
+    @property
+    def depends(self) -> bool:
+        """Nothing is learned here."""
+        return False
+
+    def learned(self, batch: Batch, priorities: Any = None) -> None:
+        """Nothing depends on it."""
+
+    def saved(self) -> dict[str, np.ndarray]:
+        """Returns nothing: the episodes are all that there is."""
+        return {}
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Nothing was saved."""
 
     def _lengths(self) -> dict[int, int]:
         lengths = self.store.lengths
@@ -163,7 +213,7 @@ class WindowSampler:
 
 @contextmanager
 def prefetch(
-    sampler: WindowSampler,
+    sampler: Sampler,
     generators: Iterable[np.random.Generator],
     depth: int = 2,
     transfer: Callable[[Batch], Batch] = lambda batch: batch,
@@ -177,10 +227,14 @@ def prefetch(
     Args:
         sampler: draws and reads the batches.
         generators: the randomness of each batch; may be endless.
-        depth: batches read ahead, each of B L H W 3 bytes where images are observed.
+        depth: batches read ahead, each of B L H W 3 bytes where images are observed; none if the
+            draws depend on what is learned.
         transfer: applied to each batch in the thread that read it, to put it on a device, say.
     """
     generators = iter(generators)
+    if sampler.depends:
+        yield (transfer(sampler.sample(generator)) for generator in generators)
+        return
     pool = ThreadPoolExecutor(depth, thread_name_prefix="replay")
 
     def read(generator: np.random.Generator) -> Batch:

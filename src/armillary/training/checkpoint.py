@@ -10,10 +10,11 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -45,7 +46,12 @@ _ONE_IMAGE = re.compile(r"\.(encoder|decoder)\.((?:kernels|biases|weight|bias)(?
 """The networks of images where an older version, that knew of one image only, had them."""
 
 
-def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> Path:
+def save(
+    folder: str | os.PathLike[str],
+    tree: PyTree,
+    meta: dict[str, Any],
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> Path:
     """Writes the next checkpoint into `folder` and keeps the newest sound one before it.
 
     Args:
@@ -53,6 +59,7 @@ def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> 
         tree: arrays on any device, NumPy arrays and Python numbers (typed PRNG keys are not
             possible); other leaves are not stored.
         meta: anything that JSON can hold: counters, configuration, positions in other files.
+        arrays: others whose shapes are not known beforehand, see `read_arrays`.
 
     Returns:
         The file, `checkpoint-000012.armillary`.
@@ -72,6 +79,11 @@ def save(folder: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any]) -> 
         "meta": meta,
         "leaves": _leaves(tree),
     }
+    arrays = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+    if arrays:
+        header["arrays"] = [[name, x.dtype.str, list(x.shape)] for name, x in arrays.items()]
+        for array in arrays.values():
+            payload.write(array.tobytes())
     body = json.dumps(header).encode() + b"\n" + payload.getvalue()
 
     def write(file: BinaryIO) -> None:
@@ -119,6 +131,15 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
         RunError: as `load`.
     """
     return _read_newest(Path(path), lambda file, header, payload: header["meta"])
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Returns the further arrays of the newest checkpoint that is not damaged; often none.
+
+    Raises:
+        RunError: as `load`.
+    """
+    return _read_newest(Path(path), _arrays)
 
 
 def newest(folder: str | os.PathLike[str]) -> Path | None:
@@ -178,6 +199,20 @@ def _restore(
         return eqx.tree_deserialise_leaves(io.BytesIO(payload), like), header["meta"]
     except Exception as error:  # whatever NumPy and Equinox find wrong with the bytes
         raise _Damaged(f"checkpoint {path} is damaged ({error})") from error
+
+
+def _arrays(path: Path, header: dict[str, Any], payload: bytes) -> dict[str, np.ndarray]:
+    """Returns the arrays that stand at the end of a checkpoint, one after another."""
+    try:
+        kinds = [(name, np.dtype(dtype), shape) for name, dtype, shape in header.get("arrays", [])]
+        sizes = [dtype.itemsize * math.prod(shape) for _, dtype, shape in kinds]
+        place, arrays = len(payload) - sum(sizes), {}
+        for (name, dtype, shape), size in zip(kinds, sizes, strict=True):
+            arrays[name] = np.frombuffer(payload[place : place + size], dtype).reshape(shape)
+            place += size
+    except (ValueError, TypeError) as error:
+        raise _Damaged(f"checkpoint {path} is damaged ({error})") from error
+    return arrays
 
 
 def _of_today(leaf: Any) -> Any:

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import jax
 from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
+from armillary.agents.base import Records
 from armillary.agents.random import Random
 from armillary.agents.registry import know, make_agent
 from armillary.config import Config, to_dict
-from armillary.config.schedule import evaluation_due, updates_due
-from armillary.envs import side_by_side
-from armillary.envs.build import agreed, common
-from armillary.envs.parallel import SideBySide
+from armillary.config.schedule import all_rounds, evaluation_due, seed_rounds, updates_due
+from armillary.envs.build import agreed
 from armillary.errors import EnvironmentFailure, UsageError
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
-from armillary.replay.sampler import Batch, WindowSampler, prefetch
+from armillary.replay.sampler import Batch, prefetch
 from armillary.spec import Spec
 from armillary.training import compilation
+from armillary.training.collecting import Collector, collectors
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.evaluation import Scores
 from armillary.training.logger import Logger
@@ -31,8 +32,9 @@ from armillary.training.offline import begun, bring, source_spec
 from armillary.training.progress import Progress
 from armillary.training.record import Record, shown
 from armillary.training.results import earlier_results, results, write_results
-from armillary.training.rollout import returns, rollout
+from armillary.training.rollout import returns
 from armillary.training.run import Run
+from armillary.training.sampling import make_sampler
 from armillary.training.saving import Saver, restore
 from armillary.training.signals import Stopped, StopRequest, stop_request
 from armillary.training.stored import check_episodes
@@ -71,38 +73,36 @@ def train(
     place = Path(folder).absolute()  # an environment may change the working folder
     config = Run(place).check(config)
     with ExitStack() as stack:
-        envs = _environments(config, stack)
-        spec = _spec(config, Run(place), envs)
+        sources = _collectors(config, stack)
+        spec = _spec(config, Run(place), sources)
         make_agent(config, spec)  # what cannot be fails before anything is written
         run = Run(place)
         with run.locked() as check_held, stop_request() as stop:
             config = run.check(config)  # environments take long: another run may have begun here
             kind = Trainer if config.source is None else OfflineTrainer
-            trainer = kind(config, spec, run, envs, stop, on_progress, on_metrics, check_held)
+            trainer = kind(config, spec, run, sources, stop, on_progress, on_metrics, check_held)
             try:
                 return trainer.train()
             finally:
                 trainer.close()
 
 
-def _environments(config: Config, stack: ExitStack) -> dict[str, SideBySide]:
-    """Returns an environment for each task, which `stack` closes."""
+def _collectors(config: Config, stack: ExitStack) -> dict[str, Collector]:
+    """Returns who collects the episodes of each task, which `stack` closes."""
     if config.source is not None and not config.evaluation.final_episodes:
         return {}
-    environment = common(config.tasks, config.environment)
-    envs = {}
-    for task in config.tasks:
-        envs[task] = side_by_side(task, environment, 1)
-        stack.callback(envs[task].close)
-    return envs
+    made = collectors(config)
+    for collector in made.values():
+        stack.callback(collector.close)
+    return made
 
 
-def _spec(config: Config, run: Run, envs: dict[str, SideBySide]) -> Spec:
+def _spec(config: Config, run: Run, sources: dict[str, Collector]) -> Spec:
     """Returns what the agent is made from, of the environments and of the episodes.
 
     Once a run has begun, the episodes are its own: their source need not be there any more.
     """
-    specs = {task: env.agent_spec for task, env in envs.items()}
+    specs = {task: source.agent_spec for task, source in sources.items()}
     if config.source is None:
         return agreed(specs)
     spec = source_spec(run.folder if begun(run) else config.source)
@@ -123,41 +123,42 @@ class Trainer:
         config: Config,
         spec: Spec,
         run: Run,
-        envs: dict[str, SideBySide],
+        collectors: dict[str, Collector],
         stop: StopRequest,
         on_progress: Callable[[Counters], None],
         on_metrics: Callable[[dict[str, Any]], None],
         check_held: Callable[[], None],
     ) -> None:
-        self.config, self.run, self.envs, self.tasks = config, run, envs, config.tasks
+        self.config, self.run, self.tasks = config, run, config.tasks
+        self.collectors = collectors
         self.stop, self.on_progress, self.check_held = stop, on_progress, check_held
         self.spec = spec
         self.agent = make_agent(config, self.spec)
         self.update = jax.jit(self._update, donate_argnums=0)
         now = Counters(self.spec.as_dict(), config=to_dict(config), machine=machine())
-        self.state, self.counters = restore(run, config, self.agent, now)
+        self.state, self.counters, saved = restore(run, config, self.agent, now)
         run.open(config)  # all that can be wrong with the request has been seen by now
         self._prepare()
         self.store = EpisodeStore(run.episodes)
         check_episodes(self.store, self.counters, self.spec)
-        self.sampler = WindowSampler(
-            self.store,
-            config.training.batch_size,
-            config.training.chunk_length,
-            tasks=len(self.tasks),
-            masked=self.spec.masked,
-        )
+        self.sampler = make_sampler(self.store, self.agent, config)
+        self.sampler.episodes = self.counters.episodes
+        self.sampler.restore(saved)
         self.logger = Logger(
             run.folder, self.counters.position, wandb=config.wandb, config=to_dict(config)
         )
         self.record = Record(run, self.counters, self.logger, on_metrics, check_held)
         self.saver = Saver(
-            run, config.training.checkpoint_minutes, self.counters, self._before_saving
+            run,
+            config.training.checkpoint_minutes,
+            self.counters,
+            self._before_saving,
+            self.sampler.saved,
         )
         self.tester = Tester(config, run, self.agent, self.logger, self._on_step)
         self.progress = Progress(
             config.episodes * len(self.tasks),
-            updates_due(config, config.episodes),
+            updates_due(config, all_rounds(config)),
             episodes=self.reached,
             updates=self.counters.updates,
             environment_steps=self.counters.simulator_steps,
@@ -176,22 +177,27 @@ class Trainer:
 
     def _loop(self) -> None:
         config = self.config
-        while self.rounds < config.collection.seed_episodes:
-            self._collect(seed_episode=True)
+        while self.rounds < seed_rounds(config):
+            self._collect(seeding_model=True)
         while True:
             self._fit(updates_due(config, self.rounds))
-            if self.rounds >= config.episodes:
+            if self.rounds >= all_rounds(config):
                 return
             if evaluation_due(config, self.rounds):
                 self._evaluate()
-            self._collect(seed_episode=False)
-            while self.counters.episodes % len(self.tasks):  # one of each task
-                self._collect(seed_episode=False)
+            self._collect()
+            while self.counters.episodes % self._of_each_task:  # one of each task
+                self._collect()
 
     @property
     def rounds(self) -> int:
-        """How many episodes of each task have been collected."""
-        return self.counters.episodes // len(self.tasks)
+        """How many rounds of episodes of each task have been collected."""
+        return self.counters.episodes // self._of_each_task
+
+    @property
+    def _of_each_task(self) -> int:
+        """Episodes of a round of each task."""
+        return self.config.round_size * len(self.tasks)
 
     @property
     def reached(self) -> int:
@@ -211,9 +217,10 @@ class Trainer:
         with prefetch(self.sampler, generators, transfer=jax.device_put) as batches:
             for batch in batches:
                 self.stop.check()
-                state, metrics = self.update(self.state, batch, key, counters.updates)
+                state, metrics, *of_steps = self.update(self.state, batch, key, counters.updates)
                 values = {name: float(x) for name, x in jax.device_get(metrics).items()}
                 self.record.update(values)
+                self.sampler.learned(batch, *of_steps)
                 self.state = state
                 counters.updates += 1
                 self.progress.update(updates=counters.updates, losses=shown(values))
@@ -223,20 +230,23 @@ class Trainer:
     def _update(self, state: Any, batch: Batch, key: PRNGKeyArray, counter: int) -> Any:
         return self.agent.update(state, batch, jax.random.fold_in(key, counter))
 
-    def _collect(self, *, seed_episode: bool) -> None:
-        """Collects one episode of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
-        counters = self.counters
+    def _collect(self, *, seeding_model: bool = False) -> None:
+        """Collects a round of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
+        counters, size = self.counters, self.config.round_size
         index = counters.episodes
-        task = self.tasks[index % len(self.tasks)]
+        task = self.tasks[index // size % len(self.tasks)]
         if index in self.store.indices:  # collected before a stop, not yet in a checkpoint
-            episode = self.store.load(index)
+            episodes = [self.store.load(i) for i in range(index, index + size)]
         else:
-            episode = self._play(index, task, random=seed_episode)
+            episodes = self._play(index, task, seeding_model=seeding_model)
             self.check_held()
-            self.store.write(index, episode)
-        counters.episodes += 1
-        counters.simulator_steps += simulator_steps(episode, self.config, task)
-        values = {"collect/return": next(returns([episode])), "collect/length": episode.steps}
+            self.store.write(index, *episodes)
+        counters.episodes += size
+        counters.simulator_steps += sum(simulator_steps(e, self.config, task) for e in episodes)
+        values = {
+            "collect/return": mean(returns(episodes)),
+            "collect/length": mean(episode.steps for episode in episodes),
+        }
         if len(self.tasks) > 1:
             values[f"collect/{task}/return"] = values["collect/return"]
         self.record.write(values | self._mean_losses())
@@ -248,18 +258,17 @@ class Trainer:
         """Returns the mean losses of the updates since the last episode, if there were any."""
         return self.record.mean_losses(self.config.training.collect_interval * len(self.tasks))
 
-    def _play(self, index: int, task: str, *, random: bool) -> Episode:
-        seed = self.config.seed
-        (episode,) = rollout(
-            self.envs[task],
+    def _play(self, index: int, task: str, *, seeding_model: bool) -> list[Episode]:
+        """Plays a round; who keeps records plays also the first ones, so that they have some."""
+        seed, size = self.config.seed, self.config.round_size
+        random = seeding_model and not isinstance(self.agent, Records)
+        return self.collectors[task].play(
             Random(self.spec) if random else self.agent,
             None if random else self.state,
             seeding.key(seed, "collect", index),
-            seeds=[seeding.integer(seed, "collect", index)],
-            explore=True,
-            on_step=self._on_step,
+            [seeding.integer(seed, "collect", i) for i in range(index, index + size)],
+            self._on_step,
         )
-        return episode
 
     def _on_step(self, count: int) -> None:
         self.stop.check()
@@ -267,8 +276,8 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Tests the agent while training goes on, once."""
-        counters = self.counters
-        if counters.evaluated // len(self.tasks) == self.rounds:
+        counters, config = self.counters, self.config
+        if counters.evaluated // self._of_each_task == self.rounds:
             return
         episodes = self.config.evaluation.episodes
         scores = self.tester.agent(self.state, counters.simulator_steps, episodes, "evaluate")
@@ -277,7 +286,9 @@ class Trainer:
         self.record.write(scalars("evaluate", plain, self.config))
         for task, of_task in scores.items():
             which = f" of {task}" if len(scores) > 1 else ""
-            self.progress.message(f"test score after {self.rounds} episodes{which}: {of_task}")
+            self.progress.message(
+                f"test score after {self.rounds * config.round_size} episodes{which}: {of_task}"
+            )
 
     def _finish(self) -> dict[str, Any]:
         """Tests the trained agent and random actions, and at last writes `results.json`, once."""
@@ -331,12 +342,12 @@ class OfflineTrainer(Trainer):
         """How many episodes of each task a run would have collected after so many updates."""
         config = self.config
         each = config.training.collect_interval * len(self.tasks)
-        return self.counters.updates // each + config.collection.seed_episodes - 1
+        return self.counters.updates // each + seed_rounds(config) - 1
 
     @property
     def reached(self) -> int:
         """The same of all tasks together."""
-        return self.rounds * len(self.tasks)
+        return self.rounds * self._of_each_task
 
     def _loop(self) -> None:
         config, counters, store = self.config, self.counters, self.store
@@ -345,10 +356,14 @@ class OfflineTrainer(Trainer):
             for index in store.indices:
                 task = self.tasks[index % len(self.tasks)]
                 counters.simulator_steps += simulator_steps(store.load(index), config, task)
-        while self.rounds < config.episodes:
+        while self.rounds < all_rounds(config):
             self._fit(updates_due(config, self.rounds + 1))
             self.record.write(self._mean_losses())
             self.saver.if_due(self.state)
             self.progress.episode(self.reached, counters.simulator_steps, None)
-            if self.rounds < config.episodes and evaluation_due(config, self.rounds) and self.envs:
+            if (
+                self.rounds < all_rounds(config)
+                and evaluation_due(config, self.rounds)
+                and self.collectors
+            ):
                 self._evaluate()

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from armillary.agents.base import Actor, Predicts
+from armillary.agents.base import Actor, Predicts, Records
 from armillary.envs.guard import LARGEST
 from armillary.errors import EnvironmentFailure
 from armillary.replay.episode import Episode
@@ -74,11 +74,15 @@ def rollout(
     observation = spec.named(reset)
     belief = actor.initial_belief(state, count)
     records = [_Record(_row(reset, observation, i), spec.action.size) for i in range(count)]
+    kept = actor.records if isinstance(actor, Records) else ()
     running = np.ones(count, bool)
     step = 0
     while running.any():
-        belief, action, _ = act(state, belief, observation, key, step, explore=explore)
+        belief, action, known = act(state, belief, observation, key, step, explore=explore)
         action = np.asarray(action)
+        notes = {name: np.asarray(known[name], np.float32) for name in kept}
+        for i in np.flatnonzero(running).tolist():
+            records[i].notes.append({name: note[i] for name, note in notes.items()})
         result, reward, terminated, truncated, info = envs.step(spec.own_action(action))
         observation = spec.named(result)
         for i in np.flatnonzero(running).tolist():
@@ -86,6 +90,12 @@ def rollout(
             if "simulator_steps" in info:  # environments that were not made here may not count
                 records[i].simulator_steps = int(info["simulator_steps"][i])
         on_step(int(running.sum()))
+        cut = running & truncated & ~terminated
+        if kept and cut.any():  # what is known of the state at which an episode was cut
+            _, _, known = act(state, belief, observation, key, step + 1, explore=explore)
+            for i in np.flatnonzero(cut).tolist():
+                note = {name: np.asarray(known[name][i], np.float32) for name in kept}
+                records[i].notes.append(note)
         running &= ~(terminated | truncated)
         step += 1
     return [record.episode() for record in records]
@@ -109,6 +119,7 @@ class _Record:
         self.observations = [observation]
         self.actions = [np.zeros(action_size, np.float32)]
         self.rewards = [np.float32(0)]
+        self.notes: list[dict[str, np.ndarray]] = []
         self.total = 0.0
         self.terminal = False
         self.simulator_steps: int | None = None
@@ -142,4 +153,11 @@ class _Record:
             reward=np.stack(self.rewards),
             terminal=self.terminal,
             simulator_steps=self.simulator_steps,
+            records={name: self._noted(name) for name in (self.notes or [{}])[0]},
         )
+
+    def _noted(self, name: str) -> np.ndarray:
+        """Returns a record of each row; zeros in a last one of which nothing is known."""
+        rows = [note[name] for note in self.notes]
+        missing = len(self.rewards) - len(rows)
+        return np.stack(rows + [np.zeros_like(rows[0])] * missing)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import jax
+import numpy as np
 
 from armillary import seeding
 from armillary.agents.base import Agent
@@ -18,8 +19,10 @@ from armillary.training.counters import Counters, warn_of_another_machine
 from armillary.training.run import Run
 
 
-def restore(run: Run, config: Config, agent: Agent, now: Counters) -> tuple[Any, Counters]:
-    """Returns the parameters and counters of the last checkpoint, or new ones.
+def restore(
+    run: Run, config: Config, agent: Agent, now: Counters
+) -> tuple[Any, Counters, dict[str, np.ndarray]]:
+    """Returns the parameters, counters and further arrays of the last checkpoint, or new ones.
 
     Args:
         run: the folder.
@@ -36,7 +39,7 @@ def restore(run: Run, config: Config, agent: Agent, now: Counters) -> tuple[Any,
         return jax.jit(agent.init)(seeding.key(config.seed, "init"))
 
     if not checkpoint.exists(run.checkpoints):
-        return init(), now
+        return init(), now, {}
     state, meta = checkpoint.load(run.checkpoints, jax.eval_shape(init))
     counters = Counters.of(meta, run.checkpoints)
     run.check_made_with(counters.config, config)
@@ -48,7 +51,7 @@ def restore(run: Run, config: Config, agent: Agent, now: Counters) -> tuple[Any,
             f"the run in {str(run.folder)!r} already has {rounds} episodes: ask for that many or "
             f"more instead of {config.episodes}"
         )
-    return state, counters
+    return state, counters, checkpoint.read_arrays(run.checkpoints)
 
 
 class Saver:
@@ -59,13 +62,19 @@ class Saver:
         minutes: between two checkpoints.
         counters: how far it is, which are saved, too.
         before: is called before each; it may change the counters, and what it raises is raised.
+        arrays: gives what else is saved, see `checkpoint.save`.
     """
 
     def __init__(
-        self, run: Run, minutes: float, counters: Counters, before: Callable[[], None]
+        self,
+        run: Run,
+        minutes: float,
+        counters: Counters,
+        before: Callable[[], None],
+        arrays: Callable[[], dict[str, np.ndarray]],
     ) -> None:
         self._run, self._minutes, self._counters = run, minutes, counters
-        self._before = before
+        self._before, self._arrays = before, arrays
         self._last = time.monotonic()
 
     def if_due(self, state: Any) -> None:
@@ -77,7 +86,8 @@ class Saver:
     def save(self, state: Any) -> None:
         """Saves the parameters and the counters."""
         self._before()
-        checkpoint.save(self._run.checkpoints, state, asdict(self._counters))
+        meta, arrays = asdict(self._counters), self._arrays()
+        checkpoint.save(self._run.checkpoints, state, meta, arrays)
         self._last = time.monotonic()
 
     def replace_damaged(self, state: Any) -> None:

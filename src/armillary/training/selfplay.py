@@ -1,0 +1,173 @@
+"""Games that an agent plays against itself, many at once, compiled: moves, searches and storing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from armillary.agents.base import Actor, Records
+from armillary.agents.random import uniform
+from armillary.envs.games import BOARD
+from armillary.errors import UsageError
+from armillary.replay.episode import Episode
+from armillary.spec import MASK
+
+if TYPE_CHECKING:
+    import pgx
+
+MOVES = 16
+"""Moves of every game that are played in one call of the compiled program."""
+OUTCOME = "outcome"
+"""The record of the game's outcome, from the view of the player who is to move in a row."""
+
+
+def self_play(
+    game: pgx.Env,
+    actor: Actor,
+    state: Any,
+    key: PRNGKeyArray,
+    *,
+    count: int,
+    openings: int,
+    on_step: Callable[[int], None] = lambda count: None,
+) -> list[Episode]:
+    """Plays games in which the actor moves for both players.
+
+    A row is seen by the player who is to move; its action and reward are those of the player who
+    moved before. Random openings are not part of an episode: its first row is the position from
+    which the actor moves.
+
+    Args:
+        game: which, see `armillary.envs.games`.
+        actor: who plays both sides, exploring.
+        state: the actor's parameters.
+        key: of everything random.
+        count: games at the same time.
+        openings: a game begins with 0 to so many random moves, as many as is drawn; none of them
+            ends it.
+        on_step: called now and then with the number of moves made; what it raises ends the games.
+
+    Returns:
+        The games as episodes, with the actor's records and the `outcome` of each row: 1 won, 0
+        drawn, -1 lost, for the player to move.
+
+    Raises:
+        UsageError: the players do not take turns.
+    """
+    begin, go_on = _compiled(game, actor, count, openings)
+    begin_key, play_key = jax.random.split(key)
+    games = begin(begin_key)
+    belief = actor.initial_belief(state, count)
+    parts: list[dict[str, Any]] = []
+    step, playing = 0, True
+    while playing:
+        games, belief, rows, step, playing = go_on(state, games, belief, play_key, step)
+        parts.append(jax.device_get(rows))
+        on_step(int(parts[-1]["playing"].sum()))
+    rows = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    final = jax.device_get({"observation": _seen(games), "rewards": games.rewards})
+    return [_episode(rows, final, number) for number in range(count)]
+
+
+@lru_cache(maxsize=4)
+def _compiled(
+    game: pgx.Env, actor: Actor, count: int, openings: int
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Returns the programs that begin games, and that play them on for `MOVES` moves."""
+    spec, kept = actor.spec, actor.records if isinstance(actor, Records) else ()
+
+    def begin(key: PRNGKeyArray) -> PyTree:
+        game_key, number_key, move_key = jax.random.split(key, 3)
+        games = jax.vmap(game.init)(jax.random.split(game_key, count))
+        number = jax.random.randint(number_key, (count,), 0, openings + 1)
+
+        def move(i: Any, games: Any) -> Any:
+            action = uniform(spec, _seen(games), count, jax.random.fold_in(move_key, i))
+            after = jax.vmap(game.step)(games, jnp.argmax(action, axis=-1))
+            stays = (i >= number) | _over(after)
+            return jax.tree.map(lambda old, new: jnp.where(_as(stays, old), old, new), games, after)
+
+        return jax.lax.fori_loop(0, openings, move, games) if openings else games
+
+    def move(state: Any, games: Any, belief: Any, key: PRNGKeyArray) -> Any:
+        observation = _seen(games)
+        belief, action, known = actor.act(state, belief, observation, key, True)
+        after = jax.vmap(game.step)(games, jnp.argmax(action, axis=-1))
+        rows = {
+            "observation": observation,
+            "action": action.astype(jnp.float32),
+            "reward": after.rewards[jnp.arange(count), games.current_player],
+            "player": games.current_player,
+            "playing": ~_over(games),
+            "records": {name: known[name].astype(jnp.float32) for name in kept},
+        }
+        return after, belief, rows
+
+    def go_on(state: Any, games: Any, belief: Any, key: PRNGKeyArray, first: Any) -> Any:
+        like = jax.eval_shape(move, state, games, belief, key)[2]
+        buffer = jax.tree.map(lambda x: jnp.zeros((MOVES, *x.shape), x.dtype), like)
+
+        def unfinished(carry: Any) -> Any:
+            games, _, _, i = carry
+            return (i < MOVES) & ~_over(games).all()
+
+        def body(carry: Any) -> Any:
+            games, belief, buffer, i = carry
+            games, belief, rows = move(state, games, belief, jax.random.fold_in(key, first + i))
+            buffer = jax.tree.map(lambda all_, new: all_.at[i].set(new), buffer, rows)
+            return games, belief, buffer, i + 1
+
+        games, belief, buffer, i = jax.lax.while_loop(unfinished, body, (games, belief, buffer, 0))
+        return games, belief, buffer, first + i, ~_over(games).all()
+
+    return jax.jit(begin), jax.jit(go_on)
+
+
+def _seen(games: Any) -> dict[str, Any]:
+    return {BOARD: games.observation, MASK: games.legal_action_mask}
+
+
+def _over(games: Any) -> Any:
+    return games.terminated | games.truncated
+
+
+def _as(condition: Any, like: Any) -> Any:
+    return condition.reshape(*condition.shape, *[1] * (like.ndim - 1))
+
+
+def _episode(rows: dict[str, Any], final: dict[str, Any], number: int) -> Episode:
+    """Returns one game as an episode."""
+    moves = int(rows["playing"][:, number].sum())
+    player = rows["player"][:moves, number]
+    if (player[1:] == player[:-1]).any():
+        raise UsageError(
+            "a player of this game moves twice in a row, but muzero plays games in which two "
+            "players take turns: give the game an action that passes"
+        )
+    outcome = final["rewards"][number][np.append(player, 1 - player[-1])]
+
+    def following(row: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros_like(row[:1]), row])
+
+    def known(row: np.ndarray) -> np.ndarray:
+        return np.concatenate([row, np.zeros_like(row[:1])])
+
+    return Episode(
+        observation={
+            name: np.concatenate([row[:moves, number], final["observation"][name][number][None]])
+            for name, row in rows["observation"].items()
+        },
+        action=following(rows["action"][:moves, number]),
+        reward=following(rows["reward"][:moves, number]).astype(np.float32),
+        terminal=True,
+        records={
+            **{name: known(row[:moves, number]) for name, row in rows["records"].items()},
+            OUTCOME: outcome.astype(np.float32),
+        },
+    )
