@@ -20,6 +20,16 @@ from armillary.config import (
     PlannerConfig,
     TrainingConfig,
 )
+from armillary.config.muzero import (
+    DescentConfig,
+    MuZeroConfig,
+    NetworkConfig,
+    ReplayConfig,
+    SearchConfig,
+    SelfPlayConfig,
+    StepsConfig,
+    TargetConfig,
+)
 
 TINY = PlanetConfig(
     task="toys:short",
@@ -107,8 +117,37 @@ TINY_DISCRETE = replace(
 )
 """A tiny run of Dreamer with discrete actions, an image and a vector."""
 
+TINY_MUZERO = MuZeroConfig(
+    task="toys:lamps",
+    preset="small",
+    episodes=4,
+    environment=EnvironmentConfig(observe="vector"),
+    network=NetworkConfig(state=8, hidden=16, categories=21),
+    search=SearchConfig(simulations=4),
+    target=TargetConfig(unroll=2, steps=3, discount=0.9),
+    optimizer=DescentConfig(method="adam", learning_rate=3e-3),
+    training=StepsConfig(collect_interval=6, batch_size=8),
+    collection=SelfPlayConfig(seed_episodes=2),
+    evaluation=TINY.evaluation,
+)
+"""A tiny run of MuZero, with priorities."""
+
+TINY_GAME = replace(
+    TINY_MUZERO,
+    task="tic_tac_toe",
+    episodes=16,
+    environment=EnvironmentConfig(),
+    network=replace(TINY_MUZERO.network, kind="dense"),
+    target=TargetConfig(unroll=2, discount=1.0),
+    replay=ReplayConfig(priority=0.0),
+    collection=SelfPlayConfig(seed_episodes=8, side_by_side=4, openings=2, moves=2),
+)
+"""The same of a game, against itself."""
+
 ALL = pytest.mark.parametrize(
-    "config", [TINY, TINY_DREAMER, TINY_DISCRETE], ids=["planet", "dreamer", "discrete"]
+    "config",
+    [TINY, TINY_DREAMER, TINY_DISCRETE, TINY_MUZERO, TINY_GAME],
+    ids=["planet", "dreamer", "discrete", "muzero", "game"],
 )
 """What has to hold for every agent."""
 
@@ -118,8 +157,12 @@ def options(config: Config) -> list[str]:
     from armillary.config import differences, preset
 
     changed = differences(preset(config.preset, config.agent, config.task), config)
+    changed["task"] = (None, config.task)
     return ["--agent", config.agent] + [
         text
         for name, (_, value) in changed.items()
-        for text in (f"--{name.replace('_', '-')}", str(value))
+        for text in (
+            f"--{name.replace('_', '-')}",
+            *map(str, value if isinstance(value, tuple) else [value]),
+        )
     ]

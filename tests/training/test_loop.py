@@ -181,9 +181,10 @@ def test_a_nan_stops_the_run_and_names_step_term_and_checkpoint(
     with pytest.raises(NumericalError, match=r"update 8 gave loss/reward = nan.*checkpoint-\d+"):
         train(config, tmp_path / "run")
     monkeypatch.undo()
-    assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 3
+    size = config.round_size
+    assert len(EpisodeStore(tmp_path / "run" / "episodes")) == 3 * size
     results = train(config, tmp_path / "run")  # and it can go on
-    assert results["episodes"] == 4
+    assert results["episodes"] == 4 * size
 
 
 @BOTH
@@ -277,9 +278,10 @@ def test_episodes_that_terminate_early_are_kept_as_they_are(tmp_path: Path) -> N
 
 @ALL
 def test_more_episodes_continue_as_if_asked_for_at_once(tmp_path: Path, config: Config) -> None:
-    once = train(replace(config, episodes=4), tmp_path / "once")
-    train(replace(config, episodes=3), tmp_path / "twice")
-    twice = train(replace(config, episodes=4), tmp_path / "twice")
+    size = config.round_size
+    once = train(replace(config, episodes=4 * size), tmp_path / "once")
+    train(replace(config, episodes=3 * size), tmp_path / "twice")
+    twice = train(replace(config, episodes=4 * size), tmp_path / "twice")
     assert once["agent"] == twice["agent"]
     a, b = load(tmp_path / "once").state, load(tmp_path / "twice").state
     assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))

@@ -25,7 +25,12 @@ EPISODES = 7
 
 def _start(folder: Path, config: Config) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "armillary", "train", "--run", str(folder), *options(config)]
-    command += ["--episodes", str(EPISODES), "--training.checkpoint-minutes", "0.001"]
+    command += [
+        "--episodes",
+        str(EPISODES * config.round_size),
+        "--training.checkpoint-minutes",
+        "0.001",
+    ]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(as_users=True))
 
 
@@ -77,7 +82,7 @@ def test_a_stopped_run_ends_bit_identical(tmp_path: Path, config: Config) -> Non
     ]
     for number, updates, episodes in stops:
         process = _start(stopped, config)
-        _wait_for(process, stopped, updates, episodes)
+        _wait_for(process, stopped, updates, episodes * config.round_size)
         time.sleep(random.Random(updates).uniform(0, 0.05))
         process.send_signal(number)
         _, errors = process.communicate(timeout=120)
@@ -117,18 +122,19 @@ def test_an_episode_collected_before_the_kill_is_used_not_lost(
     from armillary.training.loop import train
 
     folder = tmp_path / "run"
-    train(replace(config, episodes=3), folder)
-    train(replace(config, episodes=4), folder)
-    episode = folder / "episodes" / "episode-000003.npz"
+    size = config.round_size
+    train(replace(config, episodes=3 * size), folder)
+    train(replace(config, episodes=4 * size), folder)
+    episode = folder / "episodes" / f"episode-{3 * size:06d}.npz"
     before, expected = episode.stat().st_mtime_ns, _leaves(folder)
     (folder / "results.json").unlink()
     meta = [(path, checkpoint.read_meta(path)) for path in (folder / "checkpoints").iterdir()]
     for path, counters in meta:
-        if counters["episodes"] == 4:
+        if counters["episodes"] == 4 * size:
             path.unlink()
     if not checkpoint.exists(folder / "checkpoints"):  # both kept ones are younger: start over
         assert len(meta) == 2
-    train(replace(config, episodes=4), folder)
+    train(replace(config, episodes=4 * size), folder)
     assert episode.stat().st_mtime_ns == before
     for a, b in zip(expected, _leaves(folder), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -322,6 +322,7 @@ class Trainer:
     def _before_saving(self) -> None:
         self.counters.seconds = self.record.seconds
         self.counters.position = self.logger.position
+        self.sampler.episodes = self.counters.episodes  # whose state is saved, too
         self.check_held()
 
     def close(self) -> None:
