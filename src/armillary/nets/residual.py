@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 _he = jax.nn.initializers.he_normal()
 
-Planes = Float[Array, "batch height width channels"]
+Planes = Float[Array, "batch _ _ _"]
+"""(batch, height, width, channels); a layer changes all but the first."""
 
 
 class Convolution(eqx.Module):

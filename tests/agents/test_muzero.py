@@ -1,0 +1,233 @@
+"""MuZero's agent: what it sees, what it learns from, and what must not reach it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from armillary.agents.muzero import MuZero, MuZeroState, Rows
+from armillary.config import changed
+from armillary.config.schedule import all_rounds, updates_due
+from armillary.envs import side_by_side
+from armillary.errors import UsageError
+from armillary.nets.muzero import History
+from armillary.replay.episodes import EpisodeStore
+from armillary.replay.positions import PositionSampler
+from armillary.spec import MASK, Continuous, Discrete, Field, Spec
+from armillary.training.rollout import rollout
+from settings import TINY_GAME, TINY_MUZERO
+
+IMAGES = changed(
+    TINY_MUZERO,
+    {
+        "environment.observe": "cameras/front",
+        "network.history": 3,
+        "network.channels": 2,
+        "network.blocks": 1,
+        "search.simulations": 2,
+    },
+)
+
+
+@lru_cache
+def _played(config: Any) -> tuple[MuZero, MuZeroState, Any]:
+    """Returns an agent, its parameters, and an episode of it."""
+    envs = side_by_side(config.task, config.environment, 1)
+    agent = MuZero(config, envs.agent_spec)
+    state = jax.jit(agent.init)(jax.random.key(0))
+    (episode,) = rollout(envs, agent, state, jax.random.key(1), seeds=[0], explore=True)
+    envs.close()
+    return agent, state, episode
+
+
+def _rows(agent: MuZero, episode: Any, folder: Path, first: int) -> Rows:
+    store = EpisodeStore(folder)
+    store.write(0, episode)
+    sampler = PositionSampler(store, 1, agent.windows, capacity=10**6)
+    sampler.episodes = None
+    return Rows.of(sampler.read(np.array([first])))
+
+
+@pytest.mark.parametrize("first", [0, 1, 5])
+def test_a_batch_shows_the_model_what_the_agent_saw(tmp_path: Path, first: int) -> None:
+    """The frames and the actions before them, from the first step of an episode on."""
+    agent, state, episode = _played(IMAGES)
+    belief = agent.initial_belief(state, 1)
+    act = jax.jit(agent.act, static_argnames="explore")
+    for row in range(first + 1):
+        if row:
+            belief = belief._replace(action=jnp.array(episode.action[row])[None])
+        seen = {name: field[row][None] for name, field in episode.observation.items()}
+        belief, _, _ = act(state, belief, seen, jax.random.key(row), explore=True)
+    rows = _rows(agent, episode, tmp_path, first)
+    for ours, theirs in zip(
+        jax.tree.leaves(belief.history),
+        jax.tree.leaves(
+            History({n: x[:, :3] for n, x in rows.observation.items()}, rows.action[:, :3])
+        ),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_the_search_found_is_kept_with_its_step(tmp_path: Path) -> None:
+    agent, state, episode = _played(TINY_MUZERO)
+    assert set(episode.records) == {"policy", "value"}
+    np.testing.assert_allclose(episode.records["policy"].sum(axis=1), 1.0, rtol=1e-5)
+    assert not episode.terminal  # the last row of what a time limit cut was searched, too
+    history = History(
+        {name: jnp.array(rows[-1])[None, None] for name, rows in episode.observation.items()},
+        jnp.array(episode.action[-1])[None, None],
+    )
+    found = jax.jit(agent.search, static_argnames="explore")(
+        state.network, history, None, jax.random.key(0), explore=False
+    )
+    assert abs(float(found.value[0]) - episode.records["value"][-1]) < 0.5
+
+
+def test_nothing_that_is_seen_later_reaches_the_unrolled_model(tmp_path: Path) -> None:
+    config = replace(TINY_MUZERO, reanalyze=True)
+    agent, state, episode = _played(config)
+    rows = _rows(agent, episode, tmp_path, 2)
+    targets, _ = agent.targets(state, rows, jax.random.key(0))
+
+    def loss(observation: Any) -> Any:
+        from armillary.objectives.muzero import muzero_loss
+
+        root = History({n: x[:, :1] for n, x in observation.items()}, rows.action[:, :1])
+        actions = jnp.moveaxis(rows.action[:, 1:3], 1, 0)
+        return muzero_loss(state.network, root, actions, targets, rows.weight, 1.0)[0]
+
+    gradients = jax.grad(loss)(rows.observation)
+    for gradient in gradients.values():
+        assert (gradient[:, 1:] == 0).all()
+
+
+def test_the_network_learns_from_actions_that_led_to_the_rows(tmp_path: Path) -> None:
+    agent, _, episode = _played(TINY_MUZERO)
+    last = episode.steps - 1
+    rows = _rows(agent, episode, tmp_path, last)
+    actions = agent._unrolled(rows, jax.random.key(0))
+    np.testing.assert_array_equal(actions[0, 0], episode.action[last + 1])
+    assert actions[1].sum() == 1  # past the end: any, but one
+    others = [agent._unrolled(rows, jax.random.key(seed))[1].argmax() for seed in range(20)]
+    assert len(set(map(int, others))) > 1
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_reanalyze_searches_again_with_what_was_known_then(tmp_path: Path, share: float) -> None:
+    config = changed(TINY_MUZERO, {"reanalyze": True, "fresh.policy": share})
+    agent, state, episode = _played(config)
+    other = jax.jit(agent.init)(jax.random.key(5))
+    state = state._replace(network=other.network)
+    rows = _rows(agent, episode, tmp_path, 3)
+    targets, metrics = agent.targets(state, rows, jax.random.key(2))
+    assert metrics["fresh_policy"] == share
+    kept = episode.records["policy"][3:6]
+    if share == 0.0:
+        np.testing.assert_array_equal(targets.policy[0], kept)
+    else:
+        for k in range(3):
+            history = History(
+                {n: jnp.array(x[3 + k])[None, None] for n, x in episode.observation.items()},
+                jnp.zeros((1, 1, agent.spec.action.size)),
+            )
+            found = agent.search(state.network, history, None, jax.random.key(0), explore=False)
+            np.testing.assert_allclose(targets.policy[0, k], found.policy[0], atol=1e-6)
+        assert np.abs(np.asarray(targets.policy[0]) - kept).max() > 0
+    target = state.target
+    assert target is not None
+    ahead = 3 + agent.config.steps
+    of_target = target.predict(
+        target.represent(
+            History(
+                {n: jnp.array(x[ahead])[None, None] for n, x in episode.observation.items()},
+                jnp.zeros((1, 1, agent.spec.action.size)),
+            )
+        )
+    )[1]
+    from armillary.objectives.muzero import value_of
+
+    discounts = agent.discount ** np.arange(agent.config.steps)
+    z = (discounts * episode.reward[4 : ahead + 1]).sum()
+    z += agent.discount**agent.config.steps * float(value_of(of_target)[0])
+    np.testing.assert_allclose(targets.value[0, 0], z, rtol=1e-4)
+
+
+def test_reanalyze_changes_what_the_paper_changes() -> None:
+    plain = replace(TINY_MUZERO, target=replace(TINY_MUZERO.target, steps=None))
+    fresh = replace(plain, reanalyze=True)
+    assert (plain.steps, plain.value_scale) == (10, 1.0)
+    assert (fresh.steps, fresh.value_scale, fresh.fresh.policy) == (5, 0.25, 0.8)
+
+
+def test_the_target_network_follows_every_so_often() -> None:
+    config = changed(TINY_MUZERO, {"reanalyze": True, "fresh.target_every": 2})
+    agent, state, _ = _played(config)
+    from armillary.machine.agent import example_batch
+
+    batch = example_batch(config, agent)
+    update = jax.jit(agent.update)
+    leaf = lambda tree: np.asarray(jax.tree.leaves(tree)[0])  # noqa: E731
+    first, _, priorities = update(state, batch, jax.random.key(0))
+    assert priorities.shape == (config.training.batch_size,)
+    np.testing.assert_array_equal(leaf(first.target), leaf(state.target))
+    second, _, _ = update(first, batch, jax.random.key(1))
+    np.testing.assert_array_equal(leaf(second.target), leaf(second.network))
+    assert np.abs(leaf(second.target) - leaf(state.target)).max() > 0
+
+
+def test_the_temperature_falls_with_the_run_and_within_the_episode() -> None:
+    agent, _, _ = _played(TINY_MUZERO)
+    total = updates_due(TINY_MUZERO, all_rounds(TINY_MUZERO))
+    moves = jnp.zeros(1, jnp.int32)
+    found = [
+        float(agent.temperature(jnp.int32(round(share * total)), moves)[0])
+        for share in (0.0, 0.45, 0.5, 0.7, 0.75, 1.0)
+    ]
+    assert found == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    config = changed(TINY_MUZERO, {"collection.moves": 2, "collection.late_temperature": 0.0})
+    of_moves = MuZero(config, agent.spec).temperature(jnp.int32(0), jnp.arange(4))
+    assert of_moves.tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
+BOARD = {"board": Field((3, 3, 2), "bool"), MASK: Field((9,), "bool")}
+
+
+@pytest.mark.parametrize(
+    ("config", "spec", "message"),
+    [
+        (TINY_MUZERO, Spec.of({"vector": Field((2,))}, Continuous(3)), "discrete actions.*planet"),
+        (TINY_MUZERO, Spec.of({**BOARD, "vector": Field((2,))}, Discrete(9)), "choose with"),
+        (replace(TINY_GAME, task="tic_tac_toe,hex"), Spec.of(BOARD, Discrete(9), 2), "one game"),
+        (
+            changed(TINY_MUZERO, {"network.kind": "residual"}),
+            Spec.of({"vector": Field((2,))}, Discrete(3)),
+            "only vectors",
+        ),
+        (
+            changed(TINY_MUZERO, {"network.kind": "dense"}),
+            Spec.of({"image": Field((64, 64, 3), "uint8")}, Discrete(3)),
+            "an image is observed",
+        ),
+    ],
+)
+def test_what_it_cannot_do_is_said(config: Any, spec: Spec, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        MuZero(config, spec)
+
+
+def test_other_agents_refuse_a_game_by_themselves() -> None:
+    from armillary.agents.registry import make_agent
+    from settings import TINY, TINY_DREAMER
+
+    for config in (TINY, TINY_DREAMER):
+        with pytest.raises(UsageError, match="2 players"):
+            make_agent(config, Spec.of(BOARD, Discrete(9), 2))
