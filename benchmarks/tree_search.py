@@ -1,11 +1,13 @@
 """Simulations a second of the tree search, beside its network's own cost and the matrix rate.
 
-    taskset -c 1 python benchmarks/tree_search.py
+    OPENBLAS_NUM_THREADS=1 taskset -c 1 python benchmarks/tree_search.py
 
 A game of tic-tac-toe's size: nine actions, two players, a dense network that takes a state to the
 next and to its policy and value. One search has `--simulations` simulations of every root; each
 calls the network once, for all roots together. "network alone" is as many calls of it, one after
 another, without a tree. Operations are those of the network's matrix products. Nothing is asserted.
+
+With OpenBLAS's threads left on, importing scipy lifts what taskset limits the process to.
 """
 
 from __future__ import annotations
