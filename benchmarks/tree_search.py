@@ -1,13 +1,11 @@
 """Simulations a second of the tree search, beside its network's own cost and the matrix rate.
 
-    OPENBLAS_NUM_THREADS=1 taskset -c 1 python benchmarks/tree_search.py
+    taskset -c 1 python benchmarks/tree_search.py
 
 A game of tic-tac-toe's size: nine actions, two players, a dense network that takes a state to the
 next and to its policy and value. One search has `--simulations` simulations of every root; each
 calls the network once, for all roots together. "network alone" is as many calls of it, one after
 another, without a tree. Operations are those of the network's matrix products. Nothing is asserted.
-
-With OpenBLAS's threads left on, importing scipy lifts what taskset limits the process to.
 """
 
 from __future__ import annotations
@@ -89,7 +87,7 @@ def main() -> None:
                     state, _, logits, value = model(parameters, state, jnp.argmax(logits, -1))
                     return (state, logits), value
 
-                return jax.lax.scan(body, (state, jnp.zeros((roots, ACTIONS))), length=count)
+                return jax.lax.scan(body, (state, jnp.zeros((len(state), ACTIONS))), length=count)
 
             flop = 2 * sum(weights) * roots * count
             seconds = best_of(options.seconds, jax.jit(alone), parameters, state)
