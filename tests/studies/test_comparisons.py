@@ -15,7 +15,7 @@ from armillary.config import Config, changed
 from armillary.errors import UsageError
 from armillary.studies import comparisons, figures, runs
 from armillary.studies.comparisons import COMPARISONS, Comparison, Scale, Variant
-from armillary.studies.simulator import Record, Trial
+from armillary.studies.trials import Record, Trial
 from armillary.training.run import InUse, Run
 from drawing import curves
 from settings import TINY

@@ -187,8 +187,9 @@ def _runs(name: str, arguments: Runs) -> int:
 
 
 def _looks(name: str, arguments: Looks) -> int:
-    from armillary.studies import comparisons, figure10, figure11
+    from armillary.studies import comparisons, foresight
     from armillary.studies import runs as training
+    from armillary.studies.planet import figure11
     from armillary.training.run import Run
 
     runs = list(arguments.runs)
@@ -215,7 +216,7 @@ def _looks(name: str, arguments: Looks) -> int:
                 training.run(missing, announce=say)
             runs = [member.folder for member in members]
         files = (
-            figure10.run(
+            foresight.run(
                 runs,
                 folder,
                 labels=arguments.labels,
@@ -243,7 +244,7 @@ def _looks(name: str, arguments: Looks) -> int:
 
 
 def _settings(arguments: Settings) -> int:
-    from armillary.studies import figure12
+    from armillary.studies.planet import figure12
 
     given = ("horizons", "iterations", "candidates", "fractions", "episodes", "task", "seed")
     changed = {name: getattr(arguments, name) for name in given}

@@ -21,7 +21,7 @@ from armillary.studies.plots import (
     with_headroom,
 )
 from armillary.studies.runs import Member
-from armillary.studies.simulator import Trial, read
+from armillary.studies.trials import Trial, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
