@@ -72,7 +72,7 @@ class Looks:
     several tasks have learned (default: the first)."""
     episodes: int = 10
     """Held-out episodes that the models are judged by, played by the first run's agent with action
-    noise. In planet/figure11 small networks are fitted on these, and judged on half as many more."""
+    noise. In planet/figure11 small networks are fitted on these and judged on half as many more."""
     seed: int = 0
     """Seed of these episodes and of all that is drawn from the models."""
     trust: bool = False

@@ -59,7 +59,8 @@ def draw(comparison: Comparison, members: Sequence[Member], path: Path) -> Path:
 
     tasks = list(dict.fromkeys(task for member in members for task in member.config.tasks))
     if comparison.picture == "bars":
-        figure = Figure((max(7.2, 2 + 1.3 * len(tasks)), 4.6), 130, "white", layout="constrained")
+        size = (max(7.2, 2 + 1.3 * len(tasks)), 4.6)
+        figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
         _bars(figure.subplots(), comparison, members, tasks)
     else:
         panels = [tasks] if comparison.over_tasks else [[task] for task in tasks]
@@ -186,9 +187,8 @@ def _bars(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: 
     width = 0.8 / len(comparison.variants)
     for number, variant in enumerate(comparison.variants):
         mine = [m for m in members if m.variant == variant and finals(comparison, m, tasks)]
-        found = [
-            (i, one) for i, task in enumerate(groups) if (one := table[task].get(variant.title))
-        ]
+        ours = [table[task].get(variant.title) for task in groups]
+        found = [(i, one) for i, one in enumerate(ours) if one]
         axis.bar(
             [i - 0.4 + (number + 0.5) * width for i, _ in found],
             [one["mean"] for _, one in found],
@@ -198,8 +198,8 @@ def _bars(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: 
             label=_with_seeds(variant.label, mine),
         )  # fmt: skip
     for name, color in others.drawn.items():
-        scores = [(i, others.scores.get(task, {}).get(name)) for i, task in enumerate(groups)]
-        places = [(i, score) for i, score in scores if score is not None]
+        known = [others.scores.get(task, {}).get(name) for task in groups]
+        places = [(i, score) for i, score in enumerate(known) if score is not None]
         if places:
             axis.hlines(
                 [score for _, score in places],

@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from armillary.errors import UsageError, nearest
-from armillary.studies.comparisons import Paper
+
+if TYPE_CHECKING:
+    from armillary.studies.comparisons import Paper
 
 Kind = Literal["training", "prediction", "diagnostics", "planner"]
 
@@ -106,8 +108,7 @@ def find(name: str) -> Study:
         return STUDIES[found[0]]
     if found:
         raise UsageError(f"several papers have a {name}: say {' or '.join(found)}")
-    figures = {study.figure for study in STUDIES.values()}
     raise UsageError(
-        f"unknown study {name!r}, expected one of {', '.join(STUDIES)}."
-        + (nearest(name, STUDIES) or nearest(name, figures))
+        f"unknown study {name!r}, expected a figure of a paper (planet/figure4, say); `armillary "
+        f"study --help` lists them.{nearest(name, STUDIES)}"
     )

@@ -24,7 +24,8 @@ from armillary.studies.comparisons import Comparison, Paper, Scale, Variant
 from armillary.studies.dreamer.published import PUBLISHED
 
 SOME = ("acrobot-swingup", "hopper-hop", "hopper-stand", "walker-run", "walker-walk")
-"""The tasks that the caption of Figure 7 names: those that need foresight, and those that do not."""
+"""The tasks of which the caption of Figure 7 speaks: acrobot and hopper need foresight, the walker
+does not."""
 _SEVERAL = {"small": {"tasks": ("cheetah-run", "cartpole-swingup", "reacher-easy")}}
 _SOME = {"paper": {"tasks": SOME}}
 

@@ -46,8 +46,8 @@ PUBLISHED = Published(
         for task, scores in _SCORES.items()
     },
     sources={
-        "A3C": "Tassa et al. (2018), from states instead of images, after 100 million steps (of reacher-easy "
-        "PlaNet's Table 1 has 285)",
+        "A3C": "Tassa et al. (2018), from states instead of images, after 100 million steps (of "
+        "reacher-easy PlaNet's Table 1 has 285)",
         "D4PG": "Tassa et al. (2018), from images, after 100 million steps (as PlaNet's paper says "
         "and the published table; Dreamer's text says a thousand million)",
         "Dreamer, 1M steps": _CURVES.format(1_005_000),
