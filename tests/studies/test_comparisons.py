@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from armillary.config import Config, changed
 from armillary.errors import UsageError
 from armillary.studies import figures, registry, runs, scores, tables
-from armillary.studies.comparisons import Comparison, Paper, Published, Scale, Variant, beside
+from armillary.studies.comparisons import Comparison, Paper, Scale, Variant
 from armillary.studies.dreamer.comparisons import PAPER as DREAMER
 from armillary.studies.planet.comparisons import COMPARISONS, TABLE_1
 from armillary.studies.planet.comparisons import PAPER as PLANET
 from armillary.studies.trials import Record, Trial
 from armillary.training.run import InUse, Run
 from drawing import curves
+from folders import finish
 from settings import TINY
 
 SCALE = Scale(replace(TINY, episodes=3), ("toys:short", "toys:slider"), seeds=2)
@@ -29,25 +30,6 @@ PAIR = Comparison(
     (Variant("one"), Variant("two", {"model.dynamics": "ssm"})),
     published=TABLE_1,
 )
-
-
-def _finish(member: runs.Member, score: Callable[[str, int], float]) -> None:
-    """Writes what a finished run leaves: two evaluations of three episodes on each task."""
-    member.folder.mkdir(parents=True)
-    Run(member.folder).open(member.config)
-    tasks = member.config.tasks
-    rows, results = [], {}
-    for task in tasks:
-        scores = [score(task, i) for i in range(3)]
-        name = f"evaluate/{task}" if len(tasks) > 1 else "evaluate"
-        for episode, share in ((2, 0.5), (3, 1.0)):
-            values = {f"{name}/mean": 0.0, f"{name}/scores": [share * s for s in scores]}
-            rows.append({"episode": episode * len(tasks), **values})
-        results[task] = {"agent": {"scores": scores}, "random": {"scores": [1.0, 2.0]}}
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (member.folder / "metrics.jsonl").write_text(lines)
-    content = {"episodes": member.config.episodes, "tasks": results, "seconds": 10.0}
-    Run(member.folder).results.write_text(json.dumps(content))
 
 
 def test_a_study_is_every_variant_task_and_seed(tmp_path: Path) -> None:
@@ -117,7 +99,7 @@ def test_every_scale_makes_valid_configurations(paper: Paper, figure: str, tmp_p
 
 def test_a_run_that_has_ended_is_not_missing(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[0], lambda task, i: 1.0)
+    finish(found[0], lambda task, i: 1.0)
     assert found[0].results is not None
     assert found[1].results is None
     longer = runs.members(PAIR, SCALE.changed(None, None, 9), tmp_path)
@@ -127,7 +109,7 @@ def test_a_run_that_has_ended_is_not_missing(tmp_path: Path) -> None:
 def test_a_finished_run_of_other_settings_is_no_run_of_the_study(tmp_path: Path) -> None:
     """Else a study begun with an earlier version would be mixed with its runs."""
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[0], lambda task, i: 1.0)
+    finish(found[0], lambda task, i: 1.0)
     base = changed(SCALE.base, {"planner.horizon": 5})
     with pytest.raises(UsageError, match=r"planner\.horizon: 4 there, 5 asked for"):
         runs.members(PAIR, replace(SCALE, base=base), tmp_path)
@@ -151,7 +133,7 @@ def test_a_run_is_no_place_to_look_from(armillary: Callable[..., Any], tmp_path:
 
 def test_the_cost_counts_what_is_missing(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[0], lambda task, i: 1.0)  # 10 s for 2 rounds of 6 updates
+    finish(found[0], lambda task, i: 1.0)  # 10 s for 2 rounds of 6 updates
     text = runs.cost(found, found[1:], workers=2)
     assert "7 of 8 runs are missing: 21 episodes and 84 updates" in text
     assert "about 35 s (by the runs that have ended)" in text
@@ -167,11 +149,11 @@ def test_what_is_missing_is_trained_and_nothing_twice(
         member = next(m for m in found if m.folder == folder)
         if len(trained) == 3:
             raise InUse("another process is training there")
-        _finish(member, lambda task, i: 1.0)
+        finish(member, lambda task, i: 1.0)
 
     monkeypatch.setattr("armillary.training.loop.train", train)
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[1], lambda task, i: 1.0)
+    finish(found[1], lambda task, i: 1.0)
     with pytest.raises(InUse, match="1 runs are being trained by another process"):
         runs.run(found)
     assert trained == [m.folder for m in found if m is not found[1]]
@@ -200,7 +182,7 @@ def test_the_statistics_are_those_of_the_scores(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
     for member in found:
         base = 100 * member.config.seed + (7 if member.variant.label == "two" else 0)
-        _finish(member, lambda task, i, base=base: float(base + i))  # type: ignore[misc]
+        finish(member, lambda task, i, base=base: float(base + i))  # type: ignore[misc]
     numbers = scores.statistics(PAIR, found)
     one = numbers["tasks"]["toys:short"]["one"]
     assert one["scores"] == [[0, 1, 2], [100, 101, 102]]
@@ -230,7 +212,7 @@ def test_one_seed_has_no_interval() -> None:
 def test_lines_are_medians_over_seeds_and_trajectories(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
     for member in found:
-        _finish(member, lambda task, i, s=member.config.seed: float(10 * s + i))  # type: ignore[misc]
+        finish(member, lambda task, i, s=member.config.seed: float(10 * s + i))  # type: ignore[misc]
     mine = [m for m in found if m.variant.label == "one"]
     curve = scores.curve(mine, ["toys:short"])
     assert curve.episodes == [2, 3]
@@ -244,7 +226,7 @@ def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(
     study = COMPARISONS["figure7"]
     found = runs.members(study, SCALE, tmp_path)
     for member in found:
-        _finish(member, lambda task, i: 50.0 if task == "toys:short" else 20.0)
+        finish(member, lambda task, i: 50.0 if task == "toys:short" else 20.0)
     for member in found:
         curve = scores.curve([member], ["toys:slider"])
         if "toys:slider" in member.config.tasks:
@@ -266,7 +248,7 @@ def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(
 
 def test_a_study_that_is_half_done_is_drawn_as_it_is(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[0], lambda task, i: 5.0)
+    finish(found[0], lambda task, i: 5.0)
     files = figures.write(PAIR, found, tmp_path, "pair")
     assert all(file.exists() for file in files)
     assert scores.statistics(PAIR, found)["tasks"]["toys:slider"] == {}
@@ -280,7 +262,7 @@ def test_the_papers_scores_do_not_press_the_curves_together(
 ) -> None:
     found = runs.members(PAIR, Scale(SCALE.base, ("cheetah-run",), seeds=2), tmp_path)
     for member in found:
-        _finish(member, lambda task, i: score)
+        finish(member, lambda task, i: score)
     axis = Figure().subplots()
     figures._panel(axis, PAIR, found, ["cheetah-run"])
     dotted = [line for line in axis.get_lines() if "paper" in str(line.get_label())]
@@ -299,7 +281,7 @@ def test_table_1_has_the_papers_rows_and_ours(tmp_path: Path) -> None:
     study = COMPARISONS["table1"]
     found = runs.members(study, scale, tmp_path)
     for member in found:
-        _finish(member, lambda task, i: 600.0 + i)
+        finish(member, lambda task, i: 600.0 + i)
     for index, (score, finished) in enumerate(((700.0, True), (720.0, True), (9.0, False))):
         trial = Trial("cheetah-run", index)
         record = Record(np.zeros((1, 6)), np.array([score]), np.zeros(1), finished=finished)
