@@ -172,7 +172,7 @@ def test_bars_stand_beside_what_is_published(tmp_path: Path, drawn: list[Figure]
         c.get_label(): [bar.get_height() for bar in c]
         for c in axis.containers
         if hasattr(c, "patches")
-    }  # type: ignore[union-attr]
+    }
     assert heights["Dreamer, 1 seed"] == pytest.approx([301, 351, 326])
     assert heights["PlaNet, 1 seed"] == pytest.approx([101, 151, 126])
     assert [t.get_text() for t in axis.get_xticklabels()] == [
