@@ -265,9 +265,9 @@ def test_the_papers_scores_do_not_press_the_curves_together(
         finish(member, lambda task, i: score)
     axis = Figure().subplots()
     figures._panel(axis, PAIR, found, ["cheetah-run"])
-    dotted = [line for line in axis.get_lines() if "paper" in str(line.get_label())]
+    dotted = [line for line in axis.get_lines() if "published" in str(line.get_label())]
     assert len(dotted) == 3
-    assert [str(d.get_label()).split()[0] for d in dotted if len(d.get_xdata())] == drawn  # type: ignore[arg-type]
+    assert [str(d.get_label()).split(",")[0] for d in dotted if len(d.get_xdata())] == drawn  # type: ignore[arg-type]
     top = axis.get_ylim()[1]
     for line, value in zip(dotted, (214, 524, 662), strict=True):
         assert ("above this scale" in str(line.get_label())) == (value > top)
@@ -290,8 +290,8 @@ def test_table_1_has_the_papers_rows_and_ours(tmp_path: Path) -> None:
     path = tables.write("table1", numbers, TABLE_1, tmp_path, tmp_path / "simulator")
     lines = path.read_text().splitlines()
     assert lines[0] == "| method | cheetah-run | walker-walk |"
-    assert "| D4PG (paper) | 524 | 968 |" in lines
-    assert "| CEM + true simulator (paper) | 656 | 994 |" in lines
+    assert "| D4PG (published) | 524 | 968 |" in lines
+    assert "| CEM + true simulator (published) | 656 | 994 |" in lines
     assert "| PlaNet | 601 ± 1 | 601 ± 1 |" in lines
     assert "| CEM + true simulator | 710 ± 10 |  |" in lines
 

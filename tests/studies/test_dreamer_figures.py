@@ -183,7 +183,7 @@ def test_bars_stand_beside_what_is_published(tmp_path: Path, drawn: list[Figure]
     strokes = {str(c.get_label()): c for c in axis.collections if c.get_label()}
     (d4pg,) = [c for label, c in strokes.items() if label.startswith("D4PG")]
     assert [segment[0][1] for segment in d4pg.get_segments()] == [523.8, 242]  # type: ignore[attr-defined]
-    (planet,) = [c for label, c in strokes.items() if label.startswith("PlaNet in")]
+    (planet,) = [c for label, c in strokes.items() if label.startswith("PlaNet, published")]
     assert [segment[0][1] for segment in planet.get_segments()] == [662]  # type: ignore[attr-defined]
     low, high = axis.get_ylim()
     assert low <= 0 < 790 < high
@@ -202,9 +202,9 @@ def test_curves_of_dreamer_beside_what_is_published(tmp_path: Path) -> None:
     for axis, task in zip(axes, scale.tasks, strict=True):
         figures._panel(axis, study, found, [task])
     labels = [[str(line.get_label()) for line in axis.get_lines()] for axis in axes]
-    assert not any("PlaNet in the paper" in label for label in labels[0])
-    assert "Dreamer, 2M steps in the paper, final (348)" in labels[0]
-    assert any(label.startswith("PlaNet in the paper, final (662)") for label in labels[1])
+    assert not any("PlaNet, published" in label for label in labels[0])
+    assert "Dreamer, 2M steps, published (348)" in labels[0]
+    assert any(label.startswith("PlaNet, published (662)") for label in labels[1])
     assert curves(figure) >= {"Dreamer, 1 seed", "no value, 1 seed", "PlaNet, 1 seed"}
     short = replace(TINY_DREAMER, environment=replace(TINY_DREAMER.environment, time_limit=80))
     cut = runs.members(study, replace(scale, base=short), tmp_path / "cut")
@@ -217,12 +217,12 @@ def test_many_tasks_stand_below_each_other(tmp_path: Path) -> None:
     finish(found[0], lambda task, i: 50.0 + i)
     text = tables.table(scores.statistics(study, found), PUBLISHED, {})
     lines = text.splitlines()
-    assert lines[0].startswith("| task | A3C (paper) | D4PG (paper) | ")
+    assert lines[0].startswith("| task | A3C (published) | D4PG (published) | ")
     assert lines[0].endswith(" | Dreamer |")
     (acrobot,) = [line for line in lines if line.startswith("| acrobot-swingup |")]
     assert acrobot == "| acrobot-swingup | 42 | 92 | 410 | 483 |  | 51 ± 1 |"
     assert sum(line.startswith("| ") for line in lines) == 22
-    assert "- D4PG (paper): Tassa et al. (2018), from images, after 100 million steps" in text
+    assert "- D4PG: Tassa et al. (2018), from images, after 100 million steps" in text
 
 
 def test_the_published_numbers_are_those_of_the_papers() -> None:

@@ -59,7 +59,7 @@ def draw(comparison: Comparison, members: Sequence[Member], path: Path) -> Path:
 
     tasks = list(dict.fromkeys(task for member in members for task in member.config.tasks))
     if comparison.picture == "bars":
-        size = (max(7.2, 2 + 1.3 * len(tasks)), 4.6)
+        size = (max(7.2, 1 + 0.85 * len(tasks)), 4.6)
         figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
         _bars(figure.subplots(), comparison, members, tasks)
     else:
@@ -145,7 +145,7 @@ def _references(axis: Axes, others: Published, task: str, lines: int) -> int:
     for name in names:
         value = scores[name]
         dotted = {"color": others.drawn[name], "linestyle": ":", "linewidth": 1.2}
-        label = f"{name} in the paper, final ({value:.0f})"
+        label = f"{name}, published ({value:.0f})"
         if value <= top:
             axis.axhline(value, label=label, **dotted)  # type: ignore[arg-type]
         else:
@@ -169,7 +169,14 @@ def _points(
             places = sorted(scores)
             middle = np.array([np.mean(scores[place]) for place in places])
             spread = np.array([np.std(scores[place]) for place in places])
-            axis.plot(places, middle, "o-", color=f"C{number}", label=_with_seeds(label, ended))
+            axis.plot(
+                places,
+                middle,
+                "o-",
+                markersize=4,
+                color=f"C{number}",
+                label=_with_seeds(label, ended),
+            )
             low, high = middle - spread, middle + spread
             axis.fill_between(places, low, high, color=f"C{number}", alpha=0.18, linewidth=0)
     lines = len(labels) + _chance(axis, members, tasks)
@@ -189,6 +196,8 @@ def _bars(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: 
         mine = [m for m in members if m.variant == variant and finals(comparison, m, tasks)]
         ours = [table[task].get(variant.title) for task in groups]
         found = [(i, one) for i, one in enumerate(ours) if one]
+        if not found:
+            continue
         axis.bar(
             [i - 0.4 + (number + 0.5) * width for i, _ in found],
             [one["mean"] for _, one in found],
@@ -205,10 +214,17 @@ def _bars(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: 
                 [score for _, score in places],
                 [i - 0.42 for i, _ in places],
                 [i + 0.42 for i, _ in places],
-                colors=color, linestyles=":", linewidth=1.4, label=f"{name} in the paper, final",
+                colors=color, linestyles=":", linewidth=1.4, label=f"{name}, published",
             )  # fmt: skip
     names = [group.replace("-", "\n", 1) for group in groups]
     axis.set_xticks(range(len(groups)), names, fontsize=8)
     axis.set_ylabel("final test return (mean, one standard deviation)", fontsize=9)
-    dress(axis, len(comparison.variants) + len(others.drawn))
     axis.set_xlim(-0.6, len(groups) - 0.4)
+    axis.grid(axis="y", color="0.92", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axis.get_legend_handles_labels()
+    if handles:
+        axis.figure.legend(
+            handles, labels, loc="outside lower center", ncols=6, fontsize=8, edgecolor="none"
+        )

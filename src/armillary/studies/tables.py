@@ -65,7 +65,7 @@ def table(
     names = dict.fromkeys(name for scores in published.scores.values() for name in scores)
     for name in names:
         cells = [published.scores.get(task, {}).get(name) for task in tasks]
-        rows.append([f"{name} (paper)", *("" if c is None else f"{c:.0f}" for c in cells)])
+        rows.append([f"{name} (published)", *("" if c is None else f"{c:.0f}" for c in cells)])
     for label in dict.fromkeys(label for task in tasks for label in numbers["tasks"][task]):
         ours = [numbers["tasks"][task].get(label) for task in tasks]
         rows.append([label, *(_cell(c["mean"], c["std"]) if c else "" for c in ours)])
@@ -79,13 +79,11 @@ def table(
         rows = [list(column) for column in zip(*rows, strict=True)]
     rows.insert(1, ["---"] * len(rows[0]))
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    notes = [f"- {name} (paper): {source}." for name, source in published.sources.items()]
-    notes += [published.note] if published.note else []
+    notes = [f"- {name}: {source}." for name, source in published.sources.items()]
+    notes += [f"- {published.note}"] if published.note else []
     if numbers["last_tests"] is not None:
-        notes += [
-            "",
-            f"Ours: mean ± std over seeds and episodes of the last {numbers['last_tests']} tests.",
-        ]
+        tests = f"of the last {numbers['last_tests']} tests"
+        notes.append(f"- Ours: mean ± std over seeds and episodes {tests}.")
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 

@@ -56,6 +56,6 @@ PUBLISHED = Published(
         "for each task",
     },
     drawn={"A3C": "0.7", "D4PG": "0.5", "PlaNet": "0.3", "Dreamer, 2M steps": "0"},
-    note="Means over tasks in Dreamer's text: Dreamer 802 and PlaNet with R = 2 312, after two "
-    "million steps on twenty tasks, and D4PG 786, which is the mean of the eighteen above.",
+    note="Means over tasks in Dreamer's text: of Dreamer 802 and of PlaNet (R = 2) 312, after two "
+    "million steps; of D4PG 786, as here without the two of the quadruped.",
 )  # fmt: skip
