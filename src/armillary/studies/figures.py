@@ -226,5 +226,5 @@ def _bars(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: 
     handles, labels = axis.get_legend_handles_labels()
     if handles:
         axis.figure.legend(
-            handles, labels, loc="outside lower center", ncols=6, fontsize=8, edgecolor="none"
+            handles, labels, loc="outside lower center", ncols=3, fontsize=8, edgecolor="none"
         )
