@@ -57,8 +57,10 @@ def _horizons(*horizons: int, usual: int) -> tuple[Variant, ...]:
     return tuple(found)
 
 
-def _repeat(repeat: int) -> Variant:
-    return Variant(f"R = {repeat}", {"environment.action_repeat": repeat}, agent="dreamer")
+def _repeats(*repeats: int, usual: int | None = None) -> tuple[Variant, ...]:
+    """Returns Dreamer with each action repeat; `usual` is that of the scale."""
+    changes = {r: {} if r == usual else {"environment.action_repeat": r} for r in repeats}
+    return tuple(Variant(f"R = {r}", changes[r], agent="dreamer") for r in repeats)
 
 
 COMPARISONS: dict[str, Comparison] = {
@@ -88,8 +90,8 @@ COMPARISONS: dict[str, Comparison] = {
     "figure10": Comparison("Representations, all tasks", _REPRESENTATIONS, scales=_SEVERAL),
     "figure11": Comparison(
         "Action repeat",
-        (_repeat(1), _repeat(2), _repeat(4)),
-        scales={"paper": {"tasks": SOME, "seeds": 2}},
+        _repeats(1, 2, 4),
+        scales={"paper": {"variants": _repeats(1, 2, 4, usual=2), "tasks": SOME, "seeds": 2}},
     ),
 }
 COMPARISONS = {
