@@ -31,7 +31,7 @@ THREE = ((2, 0.0), (3, 1.0), (4, 2.0), (5, 6.0))
 def _configs(figure: str, scale: str = "paper", task: str = "walker-walk") -> dict[str, Config]:
     """The configurations of a figure's variants, by what the numbers call them."""
     comparison, found = PAPER.at(figure, scale)
-    return {v.title: found.config(v, task, 0) for v in comparison.variants}
+    return {comparison.name_of(v): found.config(v, task, 0) for v in comparison.variants}
 
 
 def test_planet_beside_dreamer_differs_in_nothing_but_how_it_acts() -> None:
@@ -63,7 +63,7 @@ def test_the_papers_ways_to_act() -> None:
 
 def test_the_papers_horizons_representations_and_repeats() -> None:
     for name, config in _configs("figure4").items():
-        way, _, horizon = name.rpartition(", ")
+        way, _, horizon = name.rpartition(", horizon ")
         section = config.planner if way == "PlaNet" else config.behavior
         assert section.horizon == int(horizon)
         assert (config.agent == "planet") == (way == "PlaNet")
@@ -154,7 +154,7 @@ def test_points_lie_at_their_horizons(tmp_path: Path) -> None:
         np.testing.assert_allclose(lines[label].get_ydata(), [base + x + 1 for x in (2, 4, 9)])
     assert axis.get_xlabel() == "horizon"
     assert set(scores.statistics(study, found)["tasks"]["toys:short"]) == {
-        f"{way}, {horizon}" for way in "AB" for horizon in (4, 2, 9)
+        f"{way}, horizon {horizon}" for way in "AB" for horizon in (4, 2, 9)
     }
 
 

@@ -41,11 +41,6 @@ class Variant:
         parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in self.changes.items()]
         return "+".join([*agent, *parts]).replace("_", "-") or "planet"
 
-    @property
-    def title(self) -> str:
-        """What the numbers call it."""
-        return self.label if self.at is None else f"{self.label}, {self.at:g}"
-
 
 @dataclass(frozen=True)
 class Published:
@@ -89,6 +84,11 @@ class Comparison:
     """How many seeds; None: as many as the scale has."""
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What is different at a scale: fields of this class, by the scale's name."""
+
+    def name_of(self, variant: Variant) -> str:
+        """Returns what the numbers call a variant."""
+        at = variant.at
+        return variant.label if at is None else f"{variant.label}, {self.axis} {at:g}"
 
     def at(self, scale: str) -> Comparison:
         """Returns the comparison as it is at a scale."""

@@ -194,7 +194,7 @@ def _bars(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: 
     width = 0.8 / len(comparison.variants)
     for number, variant in enumerate(comparison.variants):
         mine = [m for m in members if m.variant == variant and finals(comparison, m, tasks)]
-        ours = [table[task].get(variant.title) for task in groups]
+        ours = [table[task].get(comparison.name_of(variant)) for task in groups]
         found = [(i, one) for i, one in enumerate(ours) if one]
         if not found:
             continue

@@ -88,7 +88,7 @@ def statistics(comparison: Comparison, members: Sequence[Member]) -> dict[str, A
             mine = [member for member in members if member.variant == variant]
             scores = [found for member in mine if (found := finals(comparison, member, [task]))]
             if scores:
-                table[task][variant.title] = summarize(scores)
+                table[task][comparison.name_of(variant)] = summarize(scores)
     if comparison.over_tasks and len(tasks) > 1:
         together: dict[str, Any] = {}
         for variant in comparison.variants:
@@ -99,7 +99,7 @@ def statistics(comparison: Comparison, members: Sequence[Member]) -> dict[str, A
                     by_seed.setdefault(member.config.seed, []).extend(found)
             scores = [found for found in by_seed.values() if found]
             if scores:
-                together[variant.title] = summarize(scores)
+                together[comparison.name_of(variant)] = summarize(scores)
         table[ALL_TASKS] = together
     others = published(comparison, members).scores
     return {
