@@ -18,6 +18,7 @@ from armillary.studies import figures, runs, scores, tables
 from armillary.studies.comparisons import Comparison, Scale, Variant, beside
 from armillary.studies.dreamer.comparisons import PAPER
 from armillary.studies.dreamer.published import PUBLISHED
+from armillary.studies.planet.comparisons import PAPER as PLANET
 from armillary.studies.planet.comparisons import TABLE_1
 from drawing import curves
 from folders import finish
@@ -59,25 +60,28 @@ def test_the_papers_ways_to_act() -> None:
     assert found["Dreamer"].episodes == 2000
     comparison, scale = PAPER.at("figure9", "paper")
     assert (scale.tasks, scale.seeds, comparison.last_tests) == (TWENTY, 3, 3)
+    assert PAPER.at("figure11", "paper")[1].seeds == 2
 
 
-def test_the_papers_horizons_representations_and_repeats() -> None:
-    for name, config in _configs("figure4").items():
+@pytest.mark.parametrize("scale", PAPER.scales)
+def test_horizons_representations_and_repeats(scale: str) -> None:
+    for name, config in _configs("figure4", scale).items():
         way, _, horizon = name.rpartition(", horizon ")
         section = config.planner if way == "PlaNet" else config.behavior
         assert section.horizon == int(horizon)
         assert (config.agent == "planet") == (way == "PlaNet")
         if way != "PlaNet":
             assert (config.behavior.estimate == "rewards") == (way == "no value")
-    kinds = [config.objective.representation for config in _configs("figure10").values()]
+    kinds = [c.objective.representation for c in _configs("figure10", scale).values()]
     assert kinds == ["reconstruction", "contrastive", "reward"]
-    repeats = [config.environment.action_repeat for config in _configs("figure11").values()]
+    repeats = [c.environment.action_repeat for c in _configs("figure11", scale).values()]
     assert repeats == [1, 2, 4]
-    assert PAPER.at("figure11", "paper")[1].seeds == 2
 
 
 def test_a_name_says_the_agent_where_it_is_another_than_the_scales() -> None:
-    """PlaNet's are those of the folders that there are already."""
+    """PlaNet's folders and names are those that there are already."""
+    assert PLANET.place("small") == Path("runs/study-small")
+    assert PAPER.place("small") == Path("runs/study-dreamer-small")
     assert Variant("x").name == "planet"
     assert Variant("x", {"model.dynamics": "ssm", "model.activation": "elu"}).name == (
         "dynamics-ssm+activation-elu"
