@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped, UInt8
 
+from armillary.config import PlannerConfig
 from armillary.replay.sampler import Batch
 from armillary.spec import MASK, Spec
 
@@ -88,6 +89,11 @@ class Acting(NamedTuple):
     name: str = "act"
     plural: str = "actions"
     size: str = ""
+
+    @classmethod
+    def planning(cls, planner: PlannerConfig) -> Acting:
+        """Returns that of an agent that plans, with the plan's size."""
+        return cls("plan", "plans", planner.size)
 
 
 @runtime_checkable

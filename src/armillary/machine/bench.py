@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from armillary import __version__, seeding
 from armillary.agents.registry import make_agent
-from armillary.config import Config, PlannerConfig
+from armillary.config import Config, planner_of
 from armillary.envs import action_repeat, tasks
 from armillary.envs.build import spec_of
 from armillary.envs.catalogue import names
@@ -79,7 +79,7 @@ def measure(
     update = time_update(agent, config, state, repeats)
     parts = time_parts(agent, config, state, repeats)
     simulator = None
-    planner = simulator_planner(config)
+    planner = planner_of(config)
     if planner is not None and first.task in names():
         say("plan on the true simulator")
         simulator = measure_simulator(
@@ -143,13 +143,6 @@ def _matrix_product(precision: str, size: int, repeats: int) -> Timing:
     a, b = jax.random.normal(jax.random.key(size), (2, size, size), dtype)
     product = jax.jit(partial(jnp.matmul, precision=xla_precision))
     return timed(lambda: jax.block_until_ready(product(a, b)), repeats, 0.2, flop=2 * size**3)
-
-
-def simulator_planner(config: Config) -> PlannerConfig | None:
-    """Returns the settings of the cross-entropy method; None: of an agent without such a planner,
-    of which a plan on the true simulator tells nothing."""
-    planner = getattr(config, "planner", None)
-    return planner if isinstance(planner, PlannerConfig) else None
 
 
 def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
