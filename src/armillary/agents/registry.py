@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary.agents.base import Agent
+from armillary.agents.distilled import Distilled
 from armillary.agents.dreamer import Dreamer
 from armillary.agents.planet import Planet
 from armillary.config import CONFIGS, PRESETS, Config
@@ -29,7 +30,11 @@ from armillary.envs import named
 from armillary.errors import UsageError, nearest
 from armillary.spec import Spec
 
-AGENTS: dict[str, Callable[..., Agent]] = {"planet": Planet, "dreamer": Dreamer}
+AGENTS: dict[str, Callable[..., Any]] = {
+    "planet": Planet,
+    "dreamer": Dreamer,
+    "distilled": Distilled,
+}
 
 
 def make_agent(config: Config, spec: Spec) -> Agent:
@@ -43,7 +48,8 @@ def make_agent(config: Config, spec: Spec) -> Agent:
         UsageError: there is no such agent, or no such dynamics; or it cannot do what the spec asks.
     """
     know(config)
-    return AGENTS[config.agent](config, spec)
+    agent: Agent = AGENTS[config.agent](config, spec)
+    return agent
 
 
 def know(config: Config) -> None:
@@ -117,7 +123,7 @@ def register_dynamics(dynamics: Any, name: str | None = None) -> str:
     return name
 
 
-def know_agent(name: str) -> Callable[..., Agent]:
+def know_agent(name: str) -> Callable[..., Any]:
     """Returns an agent by its name; imports the module that `module:Class` names.
 
     Raises:

@@ -164,8 +164,10 @@ def table(report: dict[str, Any], config: Config) -> str:
     for name, rate in report["matrix_gflop_per_second"].items():
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
     size = f"({acting['size']})" if acting["size"] else ""
+    if report["update"]:
+        label = f"update (B={training.batch_size}, L={training.chunk_length})"
+        rows.append(_work(label, report["update"]))
     rows += [
-        _work(f"update (B={training.batch_size}, L={training.chunk_length})", report["update"]),
         *(_work(f"  {name}", timing) for name, timing in report["parts"].items()),
         _work(f"{acting['name']} {size}".strip(), report[acting["name"]]),
     ]

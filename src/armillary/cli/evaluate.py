@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -83,16 +84,21 @@ def run(argv: list[str]) -> int:
 
 def _default(argv: list[str]) -> Arguments:
     """Returns what the options edit: with the planner's settings of the run, if one is named."""
+    planner = planner_in(argv)
+    return Arguments(planner=planner) if planner else Arguments()
+
+
+def planner_in(argv: Sequence[str]) -> PlannerConfig | None:
+    """Returns the planner's settings of the run that is named; None: there is none."""
     named = [argument for argument in argv if not argument.startswith("-")]
     if not named:  # quick
-        return Arguments()
+        return None
     from armillary.training.run import Run
 
     trust = "--trust" in argv
     runs = (Run(argument, trust=trust) for argument in named)
     run = next((run for run in runs if run.exists), None)
-    planner = planner_of(run.config, value_given(argv, "--act")) if run else None
-    return Arguments(planner=planner) if planner else Arguments()
+    return planner_of(run.config, value_given(argv, "--act")) if run else None
 
 
 def _report(arguments: Arguments) -> str:

@@ -53,6 +53,7 @@ class Arguments(Generic[AgentConfig]):
 def run(argv: list[str]) -> int:
     """Trains, then writes the report and says what to do with it."""
     default = _default(argv)
+    default.check_trained()
     _refuse_options_of_others(argv, default)
     kind = cast(Any, Arguments)[type(default)]  # only the options of the chosen agent
     first = first_options(default)

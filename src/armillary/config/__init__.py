@@ -1,5 +1,6 @@
 """Every setting of a run: dataclasses, presets, and their form as dictionaries."""
 
+from armillary.config.distilled import DistillationConfig, DistilledConfig
 from armillary.config.dreamer import ActorPlannerConfig, BehaviorConfig, DreamerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
 from armillary.config.keywords import Keywords
@@ -32,6 +33,8 @@ __all__ = [
     "BehaviorConfig",
     "CollectionConfig",
     "Config",
+    "DistillationConfig",
+    "DistilledConfig",
     "DreamerConfig",
     "EnvironmentConfig",
     "EvaluationConfig",

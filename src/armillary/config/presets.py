@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
+from armillary.config.distilled import DistilledConfig
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
 from armillary.config.planet import PlanetConfig, PlannerConfig
 from armillary.config.settings import (
@@ -12,7 +14,12 @@ from armillary.config.settings import (
     EvaluationConfig,
     TrainingConfig,
 )
-from armillary.config.world_model import ModelConfig, ObjectiveConfig, OptimizerConfig
+from armillary.config.world_model import (
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    WorldModelConfig,
+)
 from armillary.errors import UsageError, nearest
 
 
@@ -83,13 +90,33 @@ def dreamer_small() -> DreamerConfig:
     )  # fmt: skip
 
 
+def distilled_small() -> DistilledConfig:
+    """A policy beside the world model of PlaNet's preset `small`, to measure what it costs."""
+    return _distilled(planet_small())
+
+
+def distilled_paper() -> DistilledConfig:
+    """The same beside the paper's world model."""
+    return _distilled(planet_paper())
+
+
+def _distilled(config: PlanetConfig) -> DistilledConfig:
+    shared = {f.name: getattr(config, f.name) for f in fields(WorldModelConfig)}
+    return DistilledConfig(**shared | {"agent": DistilledConfig.agent})
+
+
 PRESETS: dict[str, dict[str, Callable[[], Config]]] = {
     "planet": {"small": planet_small, "paper": planet_paper},
     "dreamer": {"small": dreamer_small, "paper": dreamer_paper},
+    "distilled": {"small": distilled_small, "paper": distilled_paper},
 }
 """For each agent its presets, by name."""
 
-CONFIGS: dict[str, type[Config]] = {"planet": PlanetConfig, "dreamer": DreamerConfig}
+CONFIGS: dict[str, type[Config]] = {
+    "planet": PlanetConfig,
+    "dreamer": DreamerConfig,
+    "distilled": DistilledConfig,
+}
 """The configuration of each agent."""
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from armillary import __version__, seeding
+from armillary.agents.base import Agent
 from armillary.agents.registry import make_agent
 from armillary.config import Config, planner_of
 from armillary.envs import action_repeat, tasks
@@ -75,9 +76,12 @@ def measure(
     state = jax.jit(agent.init)(seeding.key(0, "bench"))
     say(action.name)
     act = time_act(agent, config, state, 2 * repeats)
-    say("update")
-    update = time_update(agent, config, state, repeats)
-    parts = time_parts(agent, config, state, repeats)
+    update: Timing | None = None
+    parts: dict[str, Timing] = {}
+    if isinstance(agent, Agent):  # not one that only acts
+        say("update")
+        update = time_update(agent, config, state, repeats)
+        parts = time_parts(agent, config, state, repeats)
     simulator = None
     planner = planner_of(config)
     if planner is not None and first.task in names():
@@ -98,7 +102,7 @@ def measure(
         "action_repeat": config.environment.action_repeat,
         "machine": describe(),
         "matrix_gflop_per_second": {name: rate / 1e9 for name, rate in rates.items()},
-        "update": update.as_dict(rate),
+        "update": update and update.as_dict(rate),
         "parts": {name: part.as_dict(rate) for name, part in parts.items()},
         "acting": action._asdict(),
         action.name: act.as_dict(rate),
@@ -161,8 +165,8 @@ def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
     acted = collected - seed * several
     frame = report["rendering"].get(report["renderer"])
     name, plural = report["acting"]["name"], report["acting"]["plural"]
-    costs = {
-        "updates": (every, total, report["update"]),
+    learns = {"updates": (every, total, report["update"])} if report["update"] else {}
+    costs = learns | {
         plural: (actions, acted * actions, report[name]),
         "environment steps": (actions, collected * actions, report["environment_step"]),
     }

@@ -67,6 +67,7 @@ def train(
         EnvironmentFailure, RenderingError, StorageError: as named; what was finished is kept.
         Stopped: SIGINT or SIGTERM came; the state was saved.
     """
+    config.check_trained()
     know(config)
     place = Path(folder).absolute()  # an environment may change the working folder
     config = Run(place).check(config)
