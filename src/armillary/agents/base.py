@@ -23,6 +23,10 @@ class Actor(Hashable, Protocol):
     @property
     def spec(self) -> Spec: ...
 
+    def init(self, key: PRNGKeyArray) -> PyTree:
+        """Returns random parameters."""
+        ...
+
     def initial_belief(self, state: Any, environments: int) -> PyTree:
         """Returns the belief before an episode.
 
@@ -47,8 +51,6 @@ class Actor(Hashable, Protocol):
 @runtime_checkable
 class Agent(Actor, Protocol):
     """An actor that learns."""
-
-    def init(self, key: PRNGKeyArray) -> PyTree: ...
 
     def update(
         self, state: Any, batch: Batch, key: PRNGKeyArray

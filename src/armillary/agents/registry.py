@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from armillary.agents.base import Agent
+from armillary.agents.base import Actor
 from armillary.agents.distilled import Distilled
 from armillary.agents.dreamer import Dreamer
 from armillary.agents.planet import Planet
@@ -37,8 +37,9 @@ AGENTS: dict[str, Callable[..., Any]] = {
 }
 
 
-def make_agent(config: Config, spec: Spec) -> Agent:
-    """Returns the agent that the configuration names, `module:Class` too.
+def make_agent(config: Config, spec: Spec) -> Actor:
+    """Returns the agent that the configuration names, `module:Class` too: one that learns, an
+    `Agent`, where training makes it.
 
     Args:
         config: of the run.
@@ -48,7 +49,7 @@ def make_agent(config: Config, spec: Spec) -> Agent:
         UsageError: there is no such agent, or no such dynamics; or it cannot do what the spec asks.
     """
     know(config)
-    agent: Agent = AGENTS[config.agent](config, spec)
+    agent: Actor = AGENTS[config.agent](config, spec)
     return agent
 
 

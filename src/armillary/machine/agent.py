@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from armillary import seeding
-from armillary.agents.base import Acting, Agent, Describes, Divides
+from armillary.agents.base import Acting, Actor, Agent, Describes, Divides
 from armillary.config import Config
 from armillary.machine.flop import matrix_flop
 from armillary.machine.timing import Timing, timed
@@ -87,17 +87,17 @@ def _time(function: Callable[..., Any], arguments: tuple[Any, ...], repeats: int
     )
 
 
-def time_copy(agent: Agent, config: Config, repeats: int) -> Timing:
+def time_copy(agent: Actor, config: Config, repeats: int) -> Timing:
     """Times the copying of a batch to the device."""
     batch = example_batch(config, agent.spec)
     return timed(lambda: jax.block_until_ready(jax.device_put(batch)), repeats)
 
 
-def _on_device(agent: Agent, config: Config) -> Batch:
+def _on_device(agent: Actor, config: Config) -> Batch:
     return jax.device_put(example_batch(config, agent.spec))
 
 
-def time_act(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
+def time_act(agent: Actor, config: Config, state: Any, repeats: int) -> Timing:
     """Times one action for one environment, its observation on the host, with exploration."""
     observation = example_observation(agent.spec, (1,))
     act, key = compiled(agent), seeding.key(0, "act")
@@ -110,6 +110,6 @@ def time_act(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
     return timed(once, repeats, flop=flop)
 
 
-def acting(agent: Agent) -> Acting:
+def acting(agent: Actor) -> Acting:
     """Returns what the agent does for one action, in words."""
     return agent.acting if isinstance(agent, Describes) else Acting()

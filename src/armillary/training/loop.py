@@ -11,6 +11,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
+from armillary.agents.base import Agent
 from armillary.agents.random import Random
 from armillary.agents.registry import know, make_agent
 from armillary.config import Config, to_dict
@@ -133,7 +134,9 @@ class Trainer:
         self.config, self.run, self.envs, self.tasks = config, run, envs, config.tasks
         self.stop, self.on_progress, self.check_held = stop, on_progress, check_held
         self.spec = spec
-        self.agent = make_agent(config, self.spec)
+        agent = make_agent(config, self.spec)
+        assert isinstance(agent, Agent)  # see `Config.check_trained`
+        self.agent = agent
         self.update = jax.jit(self._update, donate_argnums=0)
         now = Counters(self.spec.as_dict(), config=to_dict(config), machine=machine())
         self.state, self.counters = restore(run, config, self.agent, now)

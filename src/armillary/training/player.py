@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from armillary import seeding
-from armillary.agents.base import Agent
+from armillary.agents.base import Actor
 from armillary.agents.registry import make_agent
 from armillary.config import Backend, Config, PlannerConfig, WorldModelConfig, changed, planner_of
 from armillary.dynamics.base import LatentState
@@ -45,7 +45,7 @@ class Player:
     def __init__(
         self,
         config: Config,
-        agent: Agent,
+        agent: Actor,
         state: Any,
         counters: dict[str, Any],
         untrusted: Path | None = None,
