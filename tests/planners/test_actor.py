@@ -160,7 +160,8 @@ def test_an_actors_sequences_are_its_actions_along_the_way() -> None:
 
 
 def _dreamer(**planner: Any) -> tuple[Dreamer, DreamerState]:
-    settings = {"horizon": 3, "iterations": 2, "candidates": 20, "elites": 4} | planner
+    plain = {"horizon": 3, "iterations": 2, "candidates": 20, "elites": 4, "proposals": 0.0}
+    settings = plain | {"start": "zero"} | planner
     config = DreamerConfig(act="plan", planner=ActorPlannerConfig(**settings), behavior=BEHAVIOR)
     optimizers: Any = ((), (), ())
     model: Any = SYSTEM

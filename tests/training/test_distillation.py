@@ -176,10 +176,11 @@ def test_what_cannot_be_distilled_is_refused(
         ([str(teacher), "--run", str(folder)], "is there already"),
         ([str(tmp_path)], "not a run folder"),
         ([str(teacher), "--act", "policy"], "has no choice"),
-        ([str(teacher), "--distillation.held-out", "1"], "held_out is 1"),
     ):
         with pytest.raises((UsageError, RunError), match=words):
             command.run(argv)
+    with pytest.raises(UsageError, match=r"held_out is 1\.0"):
+        DistillationConfig(held_out=1.0)
     with pytest.raises(UsageError, match="not trained on a task"):
         train_command.run(["--run", str(folder)])
     with pytest.raises(UsageError, match="not trained on a task"):

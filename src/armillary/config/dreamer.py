@@ -77,6 +77,8 @@ class ActorPlannerConfig(PlannerConfig):
     """The cross-entropy method of an agent that has an actor and a value, too (`--act plan`).
 
     The plan is that of PlaNet's preset `small`: the value stands for what is beyond its horizon.
+    What the actor proposes keeps it where the model and the value know what they say
+    (docs/results.md).
     """
 
     horizon: int = 8
@@ -86,10 +88,10 @@ class ActorPlannerConfig(PlannerConfig):
     value: bool = True
     """Add the learned value at the horizon: a candidate's return is V_N^H (Dreamer, Eq. 5) with the
     behaviour's discount. Off: the sum of the rewards up to the horizon (PlaNet)."""
-    proposals: float = 0.0
+    proposals: float = 0.1
     """Share of the J candidates that are not drawn: action sequences that the actor takes in
     imagination, in every iteration."""
-    start: Literal["zero", "actor"] = "zero"
+    start: Literal["zero", "actor"] = "actor"
     """The mean of the first belief over action sequences. actor: those of the actor's mode."""
 
     def __post_init__(self) -> None:
