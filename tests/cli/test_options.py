@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import pytest
 import tyro
 
-from armillary.cli import bench, doctor, evaluate, plot, study, tasks, train, video
+from armillary.cli import bench, distill, doctor, evaluate, plot, study, tasks, train, video
 from armillary.cli.options import parse
 from armillary.config import CONFIGS, PRESETS, flatten, preset, to_dict
 from armillary.errors import UsageError
@@ -68,7 +68,10 @@ def test_defaults_are_those_of_the_preset(agent, name, capsys):
         (study.run, ["figure4", "-h"]),
         (study.run, ["figure10", "-h"]),
         (study.run, ["figure12", "--help"]),
-        *((command.run, ["--help"]) for command in (bench, doctor, evaluate, plot, tasks, video)),
+        *(
+            (command.run, ["--help"])
+            for command in (bench, distill, doctor, evaluate, plot, tasks, video)
+        ),
     ],
 )
 def test_no_sentence_is_broken_in_the_middle(run, argv, capsys, monkeypatch):

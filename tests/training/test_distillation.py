@@ -172,7 +172,7 @@ def test_what_cannot_be_distilled_is_refused(
 ) -> None:
     folder, teacher = distilled
     for argv, words in (
-        ([str(folder)], "'distilled' does not plan"),
+        ([str(folder)], "'distilled' does not plan, so there is nothing to distill"),
         ([str(teacher), "--run", str(folder)], "is there already"),
         ([str(tmp_path)], "not a run folder"),
         ([str(teacher), "--act", "policy"], "has no choice"),

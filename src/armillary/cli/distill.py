@@ -28,7 +28,7 @@ class Arguments:
     folder of its own, with the run's world model, that all other commands take as any other.
     """
 
-    run_of: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional]
     """Run folder of a trained agent that plans."""
     run: Path | None = None
     """Run folder of the policy. Default: that of the planner with -distilled after its name."""
@@ -49,12 +49,12 @@ class Arguments:
 
 def run(argv: list[str]) -> int:
     """Distills, then plays with both agents and prints how they compare."""
-    default = planner_in(argv)
+    planner = planner_in(argv) or PlannerConfig()
     arguments = parse(
         Arguments,
         argv,
         "armillary distill",
-        default=Arguments(Path(), planner=default or PlannerConfig()),
+        default=Arguments(tyro.MISSING, planner=planner),
     )
     if arguments.episodes < 0 or arguments.seed < 0:
         raise UsageError(
@@ -62,7 +62,7 @@ def run(argv: list[str]) -> int:
             "negative"
         )
     with own_stdout() as out:
-        report = _distilled(arguments, None if arguments.planner == default else arguments.planner)
+        report = _distilled(arguments, None if arguments.planner == planner else arguments.planner)
         show(json.dumps(report, allow_nan=False) if arguments.json else _text(report), out)
     return 0
 
@@ -72,7 +72,7 @@ def _distilled(arguments: Arguments, planner: PlannerConfig | None) -> dict[str,
     from armillary.training.player import load
     from armillary.training.signals import Stopped, stop_request
 
-    source = arguments.run_of
+    source = arguments.source
     folder = arguments.run or source.with_name(f"{source.resolve().name}-distilled")
     teacher = load(source, act=arguments.act, planner=planner, trust=arguments.trust)
     if arguments.episodes:
