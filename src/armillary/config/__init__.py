@@ -1,10 +1,11 @@
 """Every setting of a run: dataclasses, presets, and their form as dictionaries."""
 
-from armillary.config.dreamer import BehaviorConfig, DreamerConfig
+from armillary.config.distilled import DistillationConfig, DistilledConfig
+from armillary.config.dreamer import ActorPlannerConfig, BehaviorConfig, DreamerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
 from armillary.config.keywords import Keywords
 from armillary.config.muzero import MuZeroConfig
-from armillary.config.planet import PlanetConfig, PlannerConfig
+from armillary.config.planet import PlanetConfig, PlannerConfig, planner_of
 from armillary.config.presets import CONFIGS, PRESETS, planet_paper, planet_small, preset
 from armillary.config.settings import (
     PLANET,
@@ -29,10 +30,13 @@ __all__ = [
     "PLANET",
     "PRESETS",
     "Activation",
+    "ActorPlannerConfig",
     "Backend",
     "BehaviorConfig",
     "CollectionConfig",
     "Config",
+    "DistillationConfig",
+    "DistilledConfig",
     "DreamerConfig",
     "EnvironmentConfig",
     "EvaluationConfig",
@@ -52,6 +56,7 @@ __all__ = [
     "from_dict",
     "planet_paper",
     "planet_small",
+    "planner_of",
     "preset",
     "to_dict",
 ]

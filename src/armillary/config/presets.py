@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import fields
 
+from armillary.config.distilled import DistilledConfig
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
 from armillary.config.muzero import (
     DescentConfig,
@@ -24,7 +26,12 @@ from armillary.config.settings import (
     EvaluationConfig,
     TrainingConfig,
 )
-from armillary.config.world_model import ModelConfig, ObjectiveConfig, OptimizerConfig
+from armillary.config.world_model import (
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    WorldModelConfig,
+)
 from armillary.errors import UsageError, nearest
 
 
@@ -150,10 +157,26 @@ def muzero_small(task: str | None = None) -> MuZeroConfig:
     )  # fmt: skip
 
 
+def distilled_small() -> DistilledConfig:
+    """A policy beside the world model of PlaNet's preset `small`, to measure what it costs."""
+    return _distilled(planet_small())
+
+
+def distilled_paper() -> DistilledConfig:
+    """The same beside the paper's world model."""
+    return _distilled(planet_paper())
+
+
+def _distilled(config: PlanetConfig) -> DistilledConfig:
+    shared = {f.name: getattr(config, f.name) for f in fields(WorldModelConfig)}
+    return DistilledConfig(**shared | {"agent": DistilledConfig.agent})
+
+
 PRESETS: dict[str, dict[str, Callable[..., Config]]] = {
     "planet": {"small": planet_small, "paper": planet_paper},
     "dreamer": {"small": dreamer_small, "paper": dreamer_paper},
     "muzero": {"small": muzero_small, "paper": muzero_paper},
+    "distilled": {"small": distilled_small, "paper": distilled_paper},
 }
 """For each agent its presets, by name; one may take the task, and then depends on it."""
 
@@ -161,6 +184,7 @@ CONFIGS: dict[str, type[Config]] = {
     "planet": PlanetConfig,
     "dreamer": DreamerConfig,
     "muzero": MuZeroConfig,
+    "distilled": DistilledConfig,
 }
 """The configuration of each agent."""
 

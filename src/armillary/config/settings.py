@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import arg
 
@@ -212,6 +212,9 @@ class Config:
     `preset(name, agent)` gives one; `dataclasses.replace` or the command line edits it.
     """
 
+    made_by: ClassVar[str] = "train"
+    """The command that makes such a run."""
+
     task: str = "cheetah-run"
     """A task of the control suite by its own name (`armillary tasks` lists them), a Gymnasium id
     (`module:id` where a module registers it) or `module:callable` that returns a Gymnasium
@@ -245,6 +248,18 @@ class Config:
     def round_size(self) -> int:
         """Episodes of each task that are played before the agent learns from them."""
         return 1
+
+    def check_trained(self) -> None:
+        """Makes sure that training makes such a run.
+
+        Raises:
+            UsageError: another command does.
+        """
+        require(
+            self.made_by == "train",
+            f"the agent {self.agent!r} is not trained on a task, and learns no further: "
+            f"`armillary {self.made_by}` makes one",
+        )
 
     def __post_init__(self) -> None:
         if callable(self.task):

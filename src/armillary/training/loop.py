@@ -12,7 +12,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
-from armillary.agents.base import Records
+from armillary.agents.base import Agent, Records
 from armillary.agents.random import Random
 from armillary.agents.registry import know, make_agent
 from armillary.config import Config, to_dict
@@ -69,6 +69,7 @@ def train(
         EnvironmentFailure, RenderingError, StorageError: as named; what was finished is kept.
         Stopped: SIGINT or SIGTERM came; the state was saved.
     """
+    config.check_trained()
     know(config)
     place = Path(folder).absolute()  # an environment may change the working folder
     config = Run(place).check(config)
@@ -133,7 +134,9 @@ class Trainer:
         self.collectors = collectors
         self.stop, self.on_progress, self.check_held = stop, on_progress, check_held
         self.spec = spec
-        self.agent = make_agent(config, self.spec)
+        agent = make_agent(config, self.spec)
+        assert isinstance(agent, Agent)  # see `Config.check_trained`
+        self.agent = agent
         self.update = jax.jit(self._update, donate_argnums=0)
         now = Counters(self.spec.as_dict(), config=to_dict(config), machine=machine())
         self.state, self.counters, saved = restore(run, config, self.agent, now)

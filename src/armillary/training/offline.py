@@ -99,7 +99,7 @@ def _files(source: str | Path) -> Iterator[Path]:
     if not files:
         what = "holds no episodes" if folder.is_dir() else "does not exist"
         raise UsageError(
-            f"there is nothing to learn from: {str(folder)!r} {what}. Give --from a run folder, or "
+            f"there is nothing to learn from: {str(folder)!r} {what}. Give a run folder, or "
             "a folder of episode-*.npz"
         )
     yield from files
