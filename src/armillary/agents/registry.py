@@ -21,6 +21,7 @@ from typing import Any
 
 from armillary.agents.base import Agent
 from armillary.agents.dreamer import Dreamer
+from armillary.agents.explorer import Explorer
 from armillary.agents.planet import Planet
 from armillary.config import CONFIGS, PRESETS, Config
 from armillary.dynamics.base import Dynamics
@@ -29,7 +30,11 @@ from armillary.envs import named
 from armillary.errors import UsageError, nearest
 from armillary.spec import Spec
 
-AGENTS: dict[str, Callable[..., Agent]] = {"planet": Planet, "dreamer": Dreamer}
+AGENTS: dict[str, Callable[..., Agent]] = {
+    "planet": Planet,
+    "dreamer": Dreamer,
+    "explorer": Explorer,
+}
 
 
 def make_agent(config: Config, spec: Spec) -> Agent:

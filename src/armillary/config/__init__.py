@@ -1,6 +1,7 @@
 """Every setting of a run: dataclasses, presets, and their form as dictionaries."""
 
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
+from armillary.config.explorer import EnsembleConfig, ExplorerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
 from armillary.config.keywords import Keywords
 from armillary.config.planet import PlanetConfig, PlannerConfig
@@ -32,8 +33,10 @@ __all__ = [
     "CollectionConfig",
     "Config",
     "DreamerConfig",
+    "EnsembleConfig",
     "EnvironmentConfig",
     "EvaluationConfig",
+    "ExplorerConfig",
     "Keywords",
     "ModelConfig",
     "ObjectiveConfig",

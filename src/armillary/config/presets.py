@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
+from armillary.config.explorer import EnsembleConfig, ExplorerConfig
 from armillary.config.planet import PlanetConfig, PlannerConfig
 from armillary.config.settings import (
     Config,
@@ -83,13 +85,36 @@ def dreamer_small() -> DreamerConfig:
     )  # fmt: skip
 
 
+def explorer_paper() -> ExplorerConfig:
+    """An explorer with the networks of Dreamer's paper."""
+    return _exploring(dreamer_paper())
+
+
+def explorer_small() -> ExplorerConfig:
+    """An explorer that collects in minutes on two CPU cores."""
+    return _exploring(dreamer_small(), EnsembleConfig(members=5, hidden=128, rate=1e-3))
+
+
+def _exploring(dreamer: DreamerConfig, ensemble: EnsembleConfig | None = None) -> ExplorerConfig:
+    """Returns an explorer with the settings of a Dreamer."""
+    values = {field.name: getattr(dreamer, field.name) for field in fields(dreamer)}
+    return ExplorerConfig(
+        **(values | {"agent": "explorer", "ensemble": ensemble or EnsembleConfig()})
+    )
+
+
 PRESETS: dict[str, dict[str, Callable[[], Config]]] = {
     "planet": {"small": planet_small, "paper": planet_paper},
     "dreamer": {"small": dreamer_small, "paper": dreamer_paper},
+    "explorer": {"small": explorer_small, "paper": explorer_paper},
 }
 """For each agent its presets, by name."""
 
-CONFIGS: dict[str, type[Config]] = {"planet": PlanetConfig, "dreamer": DreamerConfig}
+CONFIGS: dict[str, type[Config]] = {
+    "planet": PlanetConfig,
+    "dreamer": DreamerConfig,
+    "explorer": ExplorerConfig,
+}
 """The configuration of each agent."""
 
 

@@ -196,7 +196,7 @@ class Config:
     environment; in Python also such a callable. Several, separated by commas: one agent learns all
     of them and is never told which one it plays; `planet`: the paper's six."""
     agent: str = ""
-    """The agent that learns: planet, dreamer, or `module:Class` of one's own."""
+    """The agent that learns: planet, dreamer, explorer, or `module:Class` of one's own."""
     preset: str = "paper"
     """The preset from which this configuration was made: small or paper."""
     seed: int = 0
