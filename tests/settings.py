@@ -11,8 +11,10 @@ from armillary.config import (
     CollectionConfig,
     Config,
     DreamerConfig,
+    EnsembleConfig,
     EnvironmentConfig,
     EvaluationConfig,
+    ExplorerConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
@@ -106,6 +108,22 @@ TINY_DISCRETE = replace(
     objective=ObjectiveConfig(reward_scale=100.0, image_steps=2),
 )
 """A tiny run of Dreamer with discrete actions, an image and a vector."""
+
+EXPLORING = ExplorerConfig(
+    task="toys:corridor",
+    preset="small",
+    episodes=12,
+    environment=EnvironmentConfig(observe="vector"),
+    model=LEARNING.model,
+    objective=LEARNING_DISCRETE.objective,
+    optimizer=LEARNING.optimizer,
+    behavior=LEARNING_DREAMER.behavior,
+    ensemble=EnsembleConfig(members=5, layers=1, hidden=32, rate=3e-3),
+    training=TrainingConfig(collect_interval=30, batch_size=16, chunk_length=10),
+    collection=CollectionConfig(seed_episodes=3),
+    evaluation=EvaluationConfig(every=100, episodes=1, final_episodes=1),
+)
+"""A run that finds the room of `toys.Corridor`, which random actions do not reach."""
 
 ALL = pytest.mark.parametrize(
     "config", [TINY, TINY_DREAMER, TINY_DISCRETE], ids=["planet", "dreamer", "discrete"]

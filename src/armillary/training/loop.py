@@ -22,7 +22,7 @@ from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import Batch, WindowSampler, prefetch
 from armillary.spec import Spec
-from armillary.training import compilation
+from armillary.training import compilation, minari
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.evaluation import Scores
 from armillary.training.logger import Logger
@@ -87,6 +87,8 @@ def train(
 
 def _environments(config: Config, stack: ExitStack) -> dict[str, SideBySide]:
     """Returns an environment for each task, which `stack` closes."""
+    if minari.is_named(config.source):
+        minari.check_settings(config)
     if config.source is not None and not config.evaluation.final_episodes:
         return {}
     environment = common(config.tasks, config.environment)
@@ -105,7 +107,7 @@ def _spec(config: Config, run: Run, envs: dict[str, SideBySide]) -> Spec:
     specs = {task: env.agent_spec for task, env in envs.items()}
     if config.source is None:
         return agreed(specs)
-    spec = source_spec(run.folder if begun(run) else config.source)
+    spec = source_spec(run.folder if begun(run) else config.source, config.environment)
     if specs and agreed(specs) != spec:
         raise UsageError(
             f"the episodes of {config.source} have {spec}, but {config.task} has {agreed(specs)}: "
