@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "sets"
 
 
-def record(
-    env: gym.Env, name: str, config: EnvironmentConfig, episodes: int = 2
-) -> list[Episode]:
+def record(env: gym.Env, name: str, config: EnvironmentConfig, episodes: int = 2) -> list[Episode]:
     """Plays at random, as collected episodes are, and lets Minari look on."""
     collector = minari.DataCollector(env, jpeg_encoding=False)
     played = []
-    with side_by_side(lambda: collector, config, 1) as envs:
+    with closing(side_by_side(lambda: collector, config, 1)) as envs:
         actor = Random(envs.agent_spec)
         for number in range(episodes):
             key = seeding.key(0, "collect", number)
@@ -141,7 +140,7 @@ def test_what_was_interrupted_is_done_again(
     write, written = EpisodeStore.write, []
 
     def fail_at_the_second(self: EpisodeStore, index: int, episode: Episode) -> None:
-        if index == 1 and not written:
+        if index == 1 and written == [0]:
             raise OSError("the power went")
         written.append(index)
         write(self, index, episode)
