@@ -112,14 +112,14 @@ TINY_DISCRETE = replace(
 EXPLORING = ExplorerConfig(
     task="toys:corridor",
     preset="small",
-    episodes=12,
+    episodes=9,
     environment=EnvironmentConfig(observe="vector"),
     model=LEARNING.model,
     objective=LEARNING_DISCRETE.objective,
     optimizer=LEARNING.optimizer,
-    behavior=LEARNING_DREAMER.behavior,
+    behavior=replace(LEARNING_DREAMER.behavior, entropy_scale=1.0),
     ensemble=EnsembleConfig(members=5, layers=1, hidden=32, rate=3e-3),
-    training=TrainingConfig(collect_interval=30, batch_size=16, chunk_length=10),
+    training=TrainingConfig(collect_interval=50, batch_size=16, chunk_length=10),
     collection=CollectionConfig(seed_episodes=3),
     evaluation=EvaluationConfig(every=100, episodes=1, final_episodes=1),
 )
