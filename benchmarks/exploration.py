@@ -21,7 +21,7 @@ from settings import EXPLORING
 
 
 def learner(source: Path, episodes: int) -> DreamerConfig:
-    """Returns a Dreamer of the explorer's size, with the settings of `settings.LEARNING_DREAMER`."""
+    """Returns a Dreamer of the explorer's size that learns from its episodes."""
     shared = {field.name: getattr(EXPLORING, field.name) for field in fields(DreamerConfig)}
     return changed(
         DreamerConfig(**(shared | {"agent": "dreamer", "source": str(source)})),

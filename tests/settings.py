@@ -125,8 +125,25 @@ EXPLORING = ExplorerConfig(
 )
 """A run that finds the room of `toys.Corridor`, which random actions do not reach."""
 
+TINY_EXPLORER = replace(
+    EXPLORING,
+    task="toys:short",
+    episodes=4,
+    environment=EnvironmentConfig(),
+    model=TINY.model,
+    objective=TINY_DREAMER.objective,
+    behavior=TINY_DREAMER.behavior,
+    ensemble=EnsembleConfig(members=2, layers=1, hidden=8),
+    training=TINY.training,
+    collection=TINY.collection,
+    evaluation=TINY.evaluation,
+)
+"""A tiny run of the explorer, otherwise as `TINY_DREAMER`."""
+
 ALL = pytest.mark.parametrize(
-    "config", [TINY, TINY_DREAMER, TINY_DISCRETE], ids=["planet", "dreamer", "discrete"]
+    "config",
+    [TINY, TINY_DREAMER, TINY_DISCRETE, TINY_EXPLORER],
+    ids=["planet", "dreamer", "discrete", "explorer"],
 )
 """What has to hold for every agent."""
 
