@@ -1,4 +1,4 @@
-"""The explorer: what each part of its update moves, and that it goes where random actions do not."""
+"""The explorer: what each part of its update moves, and where it goes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_the_world_model_learns_as_dreamers_and_the_behaviour_does_not() -> None
 
     def alone(state: Any, batch: Batch) -> Any:
         model_key, _ = jax.random.split(key)
-        dreamer, posteriors, _ = agent.learn_dynamics(state.dreamer, batch, model_key)
+        _, posteriors, _ = agent.learn_dynamics(state.dreamer, batch, model_key)
         return agent.learn_ensemble(state, posteriors, batch)[0]
 
     ensemble = jax.jit(alone)(state, batch)

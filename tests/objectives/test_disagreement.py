@@ -18,7 +18,7 @@ from armillary.replay.sampler import Batch
 class Visible(Dynamics):
     """Dynamics whose features are the stochastic state, times a parameter."""
 
-    scale: jax.Array
+    scale: jax.Array = eqx.field(default_factory=lambda: jnp.array(1.0))
     stochastic_size: int = eqx.field(static=True, default=2)
     deterministic_size: int = eqx.field(static=True, default=0)
     feature_size: int = eqx.field(static=True, default=2)
@@ -33,7 +33,7 @@ class Visible(Dynamics):
         return self.scale * state.stochastic
 
 
-DYNAMICS = Visible(jnp.array(1.0))
+DYNAMICS = Visible()
 
 
 def _batch(valid: np.ndarray | None = None) -> tuple[LatentState, Batch]:
