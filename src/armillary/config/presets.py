@@ -99,8 +99,8 @@ def _exploring(dreamer: DreamerConfig, ensemble: EnsembleConfig) -> ExplorerConf
     """Returns an explorer with the settings of a Dreamer, but for the weight of the entropy.
 
     At first the members disagree everywhere. An actor that follows them soon gives the same action
-    always, where the tanh has no gradient left, and stays so when they have learned: with a weight
-    of 0.01 one of two seeds never left the beginning of a corridor, with 1 none of three did.
+    always, where the tanh has no gradient left, and stays so when they have learned (of three
+    seeds in a corridor one with a weight of 0.01, with 1 none: `docs/results.md`).
     """
     values = {field.name: getattr(dreamer, field.name) for field in fields(dreamer)}
     behavior = replace(dreamer.behavior, entropy_scale=1.0, collect="sample")
