@@ -127,6 +127,22 @@ def test_gradients_reach_what_they_should_and_nothing_else() -> None:
     assert all(np.any(x) for x in jax.tree.leaves(gradient[2]))
 
 
+def test_another_reward_is_paid_where_the_action_is_taken() -> None:
+    """Worth in s_0 is the sum over the first H states, of their own actions: none is later."""
+    policy, value = _networks(CONFIG)
+    config = replace(CONFIG, estimate="rewards")
+
+    def paid(features: Any, actions: Any) -> Any:
+        return 3 * features[..., 0] + actions[..., 0]
+
+    key = jax.random.key(2)
+    _, imagined = LOSS(policy, SYSTEM, value, START, key, config, paid)
+    # of this system the last entry of a state is the action that has led to it
+    x, actions = np.asarray(imagined.features[:-1, :, 0]), np.asarray(imagined.features[1:, :, 1])
+    expected = [(3 * x + actions)[step:].sum(axis=0) for step in range(9)]
+    np.testing.assert_allclose(imagined.estimates, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_the_values_target_gets_no_gradient() -> None:
     """Eq. 8 regresses an estimate that is a constant: d loss / d v = v - V at each state."""
     features = jnp.arange(12.0).reshape(3, 2, 2)
@@ -151,7 +167,7 @@ def test_what_the_policy_sees_can_be_cut_from_the_gradient() -> None:
     whole, cut = gradient(CONFIG), gradient(replace(CONFIG, through_policy=False))
     assert np.abs(whole - cut).max() > 1e-4
     _, imagined = LOSS(policy, SYSTEM, value, START, jax.random.key(2), CONFIG)
-    states, _ = imagine(SYSTEM, policy, START, 8, jax.random.key(2), through_policy=False)
+    states, *_ = imagine(SYSTEM, policy, START, 8, jax.random.key(2), through_policy=False)
     np.testing.assert_allclose(states.deterministic, imagined.features, rtol=1e-5)
 
 

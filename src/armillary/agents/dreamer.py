@@ -30,7 +30,7 @@ from armillary.errors import UsageError
 from armillary.nets.dense import Stack
 from armillary.nets.pieces import mean_in_pieces, on_cpu
 from armillary.nets.policy import Policy
-from armillary.objectives.behavior import Starts, behavior_loss, value_loss
+from armillary.objectives.behavior import Paid, Starts, behavior_loss, value_loss
 from armillary.planners.cem import cem
 from armillary.planners.rollout import Beyond, actor_sequences, latent_returns, used
 from armillary.replay.sampler import Batch
@@ -117,17 +117,32 @@ class Dreamer(WorldModelAgent):
     ) -> tuple[DreamerState, dict[str, Float[Array, ""]]]:
         """Learns the dynamics, then the behaviour (Algorithm 1, lines 5 to 14)."""
         model_key, behavior_key = jax.random.split(key)
-        model, model_optimizer, metrics, posteriors = update_model(
-            state.model, state.optimizers[0], batch, model_key, self.config, self.loss
-        )
+        state, posteriors, metrics = self.learn_dynamics(state, batch, model_key)
         starts = Starts.of(posteriors, batch)
-        state = state._replace(model=model)
         state, of_behavior = self.learn_behavior(state, starts, behavior_key)
-        optimizers = (model_optimizer, *state.optimizers[1:])
-        return state._replace(optimizers=optimizers), metrics | of_behavior
+        return state, metrics | of_behavior
+
+    def learn_dynamics(
+        self, state: DreamerState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[DreamerState, LatentState, dict[str, Float[Array, ""]]]:
+        """Takes a step on the world model (Algorithm 1, lines 5 to 8).
+
+        Returns:
+            The parameters, the states that were inferred of the batch before the step, leading
+            axes (time, batch), and the metrics.
+        """
+        model, optimizer, metrics, posteriors = update_model(
+            state.model, state.optimizers[0], batch, key, self.config, self.loss
+        )
+        optimizers = (optimizer, *state.optimizers[1:])
+        return state._replace(model=model, optimizers=optimizers), posteriors, metrics
 
     def learn_behavior(
-        self, state: DreamerState, starts: Starts, key: PRNGKeyArray
+        self,
+        state: DreamerState,
+        starts: Starts,
+        key: PRNGKeyArray,
+        reward: Paid | None = None,
     ) -> tuple[DreamerState, dict[str, Float[Array, ""]]]:
         """Takes a step on the policy and one on the value model (Algorithm 1, lines 9 to 14).
 
@@ -135,6 +150,7 @@ class Dreamer(WorldModelAgent):
             state: the parameters, of which the world model stays as it is.
             starts: the states from which trajectories are imagined, one leading axis.
             key: of the samples.
+            reward: what actions are paid; None: what the world model predicts.
         """
         settings = self.config.behavior
         estimator = state.value if state.slow_value is None else state.slow_value
@@ -142,7 +158,7 @@ class Dreamer(WorldModelAgent):
         def gradients(starts: Starts, key: PRNGKeyArray) -> tuple[Any, Any, Any]:
             gradient_of = eqx.filter_value_and_grad(behavior_loss, has_aux=True)
             (loss, imagined), to_policy = gradient_of(
-                state.policy, state.model, estimator, starts, key, settings
+                state.policy, state.model, estimator, starts, key, settings, reward
             )
             means = {
                 "loss/policy": loss,

@@ -22,6 +22,7 @@ from typing import Any
 from armillary.agents.base import Actor
 from armillary.agents.distilled import Distilled
 from armillary.agents.dreamer import Dreamer
+from armillary.agents.explorer import Explorer
 from armillary.agents.muzero import MuZero
 from armillary.agents.planet import Planet
 from armillary.config import CONFIGS, PRESETS, Config
@@ -34,6 +35,7 @@ from armillary.spec import Spec
 AGENTS: dict[str, Callable[..., Any]] = {
     "planet": Planet,
     "dreamer": Dreamer,
+    "explorer": Explorer,
     "muzero": MuZero,
     "distilled": Distilled,
 }

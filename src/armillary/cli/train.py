@@ -72,6 +72,8 @@ def run(argv: list[str]) -> int:
             check_trust(config.tasks, config.environment, folder)
         elif source is not None and source.exists:
             check_trust(config.tasks, config.environment, source.folder)
+        elif config.source is not None and config.source.startswith("minari:"):
+            check_trust(config.tasks, config.environment, config.source)
     Run(folder).check(config)
     trust = ("--trust",) if needing_trust(config.tasks, config.environment) else ()
     say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
@@ -135,20 +137,43 @@ def _default(argv: list[str]) -> Config:
 
         if Run(folder).exists:
             return Run(folder, trust="--trust" in argv).config
-    name, task = name or "small", _value(argv, "--task")
+    name, task = name or "small", value_given(argv, "--task")
     config = dataclasses.replace(preset(name, agent, task), preset=name)
     source = _source(argv)
     if source is not None and source.exists:  # its episodes are of its task
         config = dataclasses.replace(
             config, task=source.config.task, environment=source.config.environment
         )
+    named = _source_name(argv)
+    if named is not None and named.startswith("minari:"):
+        config = _of_data_set(named, argv, config)
     return config
+
+
+def _of_data_set(source: str, argv: list[str], config: Config) -> Config:
+    """Returns a configuration of the task that a Minari data set was recorded in."""
+    from armillary.training.minari import task_of
+
+    given = value_given(argv, "--task")
+    found = (given, {}) if given is not None else task_of(source)
+    if found is None:
+        raise UsageError(
+            f"{source} does not say of which environment its episodes are: give --task (with "
+            "--evaluation.final-episodes 0 any name will do)"
+        )
+    task, kwargs = found
+    environment = dataclasses.replace(config.environment, kwargs=kwargs)
+    return dataclasses.replace(config, task=task, environment=environment)
+
+
+def _source_name(argv: list[str]) -> str | None:
+    return value_given(argv, "--from") or value_given(argv, "--source")
 
 
 def _source(argv: list[str]) -> Any:
     """Returns the run whose episodes are learned from, if `--from` names a folder."""
-    source = value_given(argv, "--from") or value_given(argv, "--source")
-    if source is None:
+    source = _source_name(argv)
+    if source is None or source.startswith("minari:"):
         return None
     from armillary.training.run import Run
 

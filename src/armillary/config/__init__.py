@@ -2,6 +2,7 @@
 
 from armillary.config.distilled import DistillationConfig, DistilledConfig
 from armillary.config.dreamer import ActorPlannerConfig, BehaviorConfig, DreamerConfig
+from armillary.config.explorer import EnsembleConfig, ExplorerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
 from armillary.config.keywords import Keywords
 from armillary.config.muzero import MuZeroConfig
@@ -38,8 +39,10 @@ __all__ = [
     "DistillationConfig",
     "DistilledConfig",
     "DreamerConfig",
+    "EnsembleConfig",
     "EnvironmentConfig",
     "EvaluationConfig",
+    "ExplorerConfig",
     "Keywords",
     "ModelConfig",
     "MuZeroConfig",

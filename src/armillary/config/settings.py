@@ -221,7 +221,7 @@ class Config:
     environment; in Python also such a callable. Several, separated by commas: one agent learns all
     of them and is never told which one it plays; `planet`: the paper's six."""
     agent: str = ""
-    """The agent that learns: planet, dreamer, muzero, or `module:Class` of one's own."""
+    """The agent that learns: planet, dreamer, explorer, muzero, or `module:Class` of one's own."""
     preset: str = "paper"
     """The preset from which this configuration was made: small or paper."""
     seed: int = 0
@@ -229,9 +229,10 @@ class Config:
     episodes: int = 1000
     """Episodes to collect of each task, the seed episodes among them."""
     source: Annotated[str | None, arg(aliases=("--from",))] = None
-    """Learn from episodes that are there, and collect none: those of a run folder, or of a folder
-    of episode-*.npz. There are as many updates as in a run of so many `episodes`. With
-    `evaluation.final_episodes` 0 no environment is needed."""
+    """Learn from episodes that are there, and collect none: those of a run folder, of a folder of
+    episode-*.npz, or minari:NAME of a Minari data set on this disk (needs the extra `minari`).
+    There are as many updates as in a run of so many `episodes`. With `evaluation.final_episodes` 0
+    no environment is needed."""
     wandb: str | None = None
     """Weights & Biases project to which the scalars are sent, too (needs the extra `wandb`)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)

@@ -23,7 +23,7 @@ from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import Batch, prefetch
 from armillary.spec import Spec
-from armillary.training import compilation
+from armillary.training import compilation, minari
 from armillary.training.collecting import Collector, collectors
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.evaluation import Scores
@@ -90,6 +90,8 @@ def train(
 
 def _collectors(config: Config, stack: ExitStack) -> dict[str, Collector]:
     """Returns who collects the episodes of each task, which `stack` closes."""
+    if minari.is_named(config.source):
+        minari.check_settings(config)
     if config.source is not None and not config.evaluation.final_episodes:
         return {}
     made = collectors(config)
@@ -106,7 +108,7 @@ def _spec(config: Config, run: Run, sources: dict[str, Collector]) -> Spec:
     specs = {task: source.agent_spec for task, source in sources.items()}
     if config.source is None:
         return agreed(specs)
-    spec = source_spec(run.folder if begun(run) else config.source)
+    spec = source_spec(run.folder if begun(run) else config.source, config.environment)
     if specs and agreed(specs) != spec:
         raise UsageError(
             f"the episodes of {config.source} have {spec}, but {config.task} has {agreed(specs)}: "
