@@ -39,11 +39,23 @@ def test_help_answers_in_under_a_second(armillary_process: Run) -> None:
     result = armillary_process("--help")
     assert time.monotonic() - start < 1
     assert result.returncode == 0
-    for command in ("train", "evaluate", "video", "play", "plot", "tasks", "doctor", "bench", "study"):
+    for command in (
+        "train",
+        "evaluate",
+        "video",
+        "play",
+        "plot",
+        "tasks",
+        "doctor",
+        "bench",
+        "study",
+    ):
         assert f"  {command}" in result.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "video", "play", "plot", "tasks", "study"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "video", "play", "plot", "tasks", "study"]
+)
 def test_each_command_has_help_without_heavy_imports(command: str) -> None:
     code = (
         "import sys; from armillary.cli.main import main\n"
