@@ -95,7 +95,7 @@ class Chooses:
         began = (stones % 2 == 0)[:, None]
         cells = jnp.where(began, mine + 2 * theirs, 2 * mine + theirs)
         number = jnp.sum(cells * 3 ** jnp.arange(9), axis=1)
-        move = _table(self.choose)[number]
+        move = jnp.asarray(_table(self.choose))[number]
         visits = jax.nn.one_hot(move, 9) * 7 + jax.nn.one_hot(8, 9)
         known = {"value": belief + 0.5, "visits": visits, "variation": jnp.stack([move] * 2, 1)}
         return belief + 1, jax.nn.one_hot(move, 9), known

@@ -16,7 +16,8 @@ def test_pong_as_it_is_played() -> None:
     pytest.importorskip("ale_py")
     env = make("ALE/Pong-v5", EnvironmentConfig(size=96))
     image, _ = env.reset(seed=0)
-    assert image.shape == (96, 96, 3) and image.dtype == np.uint8
+    assert image.shape == (96, 96, 3)
+    assert image.dtype == np.uint8
     game = env.unwrapped
     assert game.ale.getFloat("repeat_action_probability") == 0.25  # type: ignore[attr-defined]
     start = game.ale.getEpisodeFrameNumber()  # type: ignore[attr-defined]

@@ -73,7 +73,7 @@ def test_a_seed_says_everything(env: gymnasium.Env) -> None:
         assert _finish(env, seed) == _finish(other, seed)
         assert env.reset(seed=seed)[1]["first"] == begins(seed)
     replies = set()
-    for seed in range(30):
+    for seed in range(120):
         env.reset(seed=seed)
         replies.add(env.unwrapped.state._x.board.tobytes())  # type: ignore[attr-defined]
     assert len(replies) == 10  # nothing yet, and every first move
@@ -107,7 +107,7 @@ def test_random_moves_are_legal_ones() -> None:
     assert envs.agent_spec == spec_of_game(game("tic_tac_toe"))
     scores, episodes = evaluate(envs, Random(envs.agent_spec), None, episodes=64, seed=0)
     assert set(scores.scores) == {-1.0, 0.0, 1.0}
-    assert all(3 <= episode.steps <= 5 and episode.terminal for episode in episodes)
+    assert all(2 <= episode.steps <= 5 and episode.terminal for episode in episodes)
 
 
 def test_an_agent_sees_board_and_mask_and_a_picture_where_it_is_asked_for() -> None:
@@ -117,14 +117,16 @@ def test_an_agent_sees_board_and_mask_and_a_picture_where_it_is_asked_for() -> N
     again = make("tic_tac_toe", fitting(plain, spec))
     assert again.get_wrapper_attr("agent_spec") == spec
     observation, info = again.reset(seed=1)
-    assert not info["first"] and observation["mask"].sum() == 8  # the legal moves, not all
+    assert not info["first"]
+    assert observation["mask"].sum() == 8
     shown = make("tic_tac_toe", drawn(plain, spec))
     observation, _ = shown.reset(seed=0)
     assert observation["image"].shape == (64, 64, 3)
     assert observation["board"].shape == (3, 3, 2)
     larger = make("tic_tac_toe", EnvironmentConfig(action_size=12))
     observation, _ = larger.reset(seed=1)
-    assert observation["mask"].sum() == 8 and not observation["mask"][9:].any()
+    assert observation["mask"].sum() == 8
+    assert not observation["mask"][9:].any()
 
 
 @pytest.mark.parametrize(
@@ -155,13 +157,15 @@ def test_pictures_show_what_is_on_the_board() -> None:
     cells = empty.copy()
     cells[5, 0], cells[5, 6] = "X", "O"
     picture = draw("discs", cells, 70)  # squares of 9.4 pixels, the rows in the middle
-    assert picture.shape == (70, 70, 3) and picture.dtype == np.uint8
+    assert picture.shape == (70, 70, 3)
+    assert picture.dtype == np.uint8
     row = round(35 + 2.5 * 9.4)
     assert picture[row, round(2.1 + 0.5 * 9.4)].tolist() == _colour(RED)
     assert picture[row, round(2.1 + 6.5 * 9.4)].tolist() == _colour(YELLOW)
     assert picture[row, round(2.1 + 3.5 * 9.4)].tolist() == _colour(PAPER)
     stones = draw("stones", np.array([["X", ""], ["", "O"]]), 100)
-    assert stones[26, 26].tolist() == _colour(BLACK) and stones[74, 74].tolist() == _colour(WHITE)
+    assert stones[26, 26].tolist() == _colour(BLACK)
+    assert stones[74, 74].tolist() == _colour(WHITE)
     marks = draw("marks", np.array([["X", ""], ["", ""]]), 100)
     assert marks[26, 26].tolist() == _colour(BLUE)
     for look, one in (("chess", "q"), ("shogi", "+P"), ("hexagons", "O"), ("reversi", "X")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import jax
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ def test_the_table_is_pgx(name: str) -> None:
     spec = spec_of_game(game(name))
     assert spec.fields["board"].shape == GAMES[name].board
     assert spec.fields["mask"].shape == (GAMES[name].actions,) == (spec.action.size,)
-    assert spec.players == 2 and spec.discrete and spec.masked
+    assert spec.players == 2
+    assert spec.discrete
+    assert spec.masked
 
 
 def test_a_game_is_one_object_and_hashable() -> None:
@@ -85,7 +89,7 @@ def test_tic_tac_toe_is_the_plain_game(seed: int) -> None:
     states = _play("tic_tac_toe", seed)
     began = int(states[0].current_player)
     cells = (0,) * 9
-    for before, state in zip(states, states[1:], strict=False):
+    for before, state in pairwise(states):
         assert np.flatnonzero(before.legal_action_mask).tolist() == legal(cells)
         mine, theirs = (to_move(cells), 3 - to_move(cells))
         board = np.asarray(before.observation).reshape(9, 2)

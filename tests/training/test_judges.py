@@ -38,7 +38,8 @@ def test_losing_lines_are_those_of_brute_force(choose: Any) -> None:
 
 def test_random_moves_lose_lines_and_a_large_game_has_too_many() -> None:
     found = losing_lines(Random(spec_of_game(TIC_TAC_TOE)), None, TIC_TAC_TOE)
-    assert found.first > 20 and found.second > 100
+    assert found.first > 20
+    assert found.second > 100
     with pytest.raises(UsageError, match="more than 50 lines"):
         losing_lines(Random(spec_of_game(TIC_TAC_TOE)), None, TIC_TAC_TOE, limit=50)
 
@@ -54,7 +55,8 @@ def test_batches_have_one_size_and_nothing_is_lost() -> None:
         np.testing.assert_array_equal(
             in_batches(double, np.arange(count), size=4)["twice"], 2 * np.arange(count)
         )
-    assert set(sizes) == {4} and len(sizes) == 1 + 1 + 2 + 3
+    assert set(sizes) == {4}
+    assert len(sizes) == 1 + 1 + 2 + 3
 
 
 def test_outcomes_are_sorted_by_who_began() -> None:
@@ -110,7 +112,8 @@ def test_optimal_moves_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         ("opening", "middle", "end"), 10
     )
     left = optimal_moves(_Side(spec_of_game(rules), False), None, rules, positions=30)
-    assert left.total.optimal == 0 and left.total.outcome < 0.5
+    assert left.total.optimal == 0
+    assert left.total.outcome < 0.5
     table, _ = optimal._positions(rules, 10, 0)
     legal = table.legal.sum(axis=1)
     assert right.total.random == pytest.approx(np.mean(1 / legal))
@@ -118,7 +121,8 @@ def test_optimal_moves_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     for i, moves in enumerate(table.moves):
         mine, theirs = _board(moves)
         np.testing.assert_array_equal(table.states.observation[i], np.stack([mine, theirs], -1))
-        assert not four(mine) and not four(theirs)
+        assert not four(mine)
+        assert not four(theirs)
         boards.add((mine.tobytes(), theirs.tobytes()))
     assert len(boards) == 30
     optimal._positions.cache_clear()
@@ -128,9 +132,11 @@ def test_the_solver_scores_moves_for_who_is_to_move() -> None:
     pytest.importorskip(optimal.SOLVER)
     solve = optimal.solver()
     won = solve((0, 1, 0, 1, 0, 1))  # the first player completes column 0
-    assert won.argmax() == 0 and won[0] > 0
+    assert won.argmax() == 0
+    assert won[0] > 0
     lost = solve((0, 1, 0, 1, 0))  # the second must stop it
-    assert lost.argmax() == 0 and max(lost[1:]) < lost[0]
+    assert lost.argmax() == 0
+    assert max(lost[1:]) < lost[0]
     assert np.isneginf(solve((3,) * 6)[3])
     assert JUDGES["connect_four"].works
 

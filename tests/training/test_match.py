@@ -19,12 +19,15 @@ def match() -> Match:
 
 
 def test_moves_are_made_and_taken_back(match: Match) -> None:
-    assert match.mover == 0 and not match.undo()
+    assert match.mover == 0
+    assert not match.undo()
     match.play(4)
     thought = match.respond()
     assert (thought.move, thought.name, match.mover) == (0, "a3", 0)
     assert match.moves == [4, 0]
-    assert match.undo() and match.moves == [4] and match.mover == 1
+    assert match.undo()
+    assert match.moves == [4]
+    assert match.mover == 1
     assert np.asarray(match.state.legal_action_mask).sum() == 8
 
 
@@ -45,7 +48,8 @@ def test_a_game_ends_and_says_who_won(match: Match) -> None:
     for move in (0, 3, 1, 4, 2):
         assert not match.over
         match.play(move)
-    assert match.over and match.result == 1
+    assert match.over
+    assert match.result == 1
     for wrong in (lambda: match.play(8), match.think):
         with pytest.raises(UsageError, match="the game is over"):
             wrong()
