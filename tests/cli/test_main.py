@@ -61,7 +61,8 @@ def test_each_command_has_help_without_heavy_imports(command: str) -> None:
         "import sys; from armillary.cli.main import main\n"
         f"try: main(['{command}', '--help'])\n"
         "except SystemExit as end: assert end.code == 0\n"
-        "heavy = {'jax', 'mujoco', 'dm_control', 'matplotlib', 'gymnasium', 'pgx'} & set(sys.modules)\n"
+        "heavy = {'jax', 'mujoco', 'dm_control', 'matplotlib', 'gymnasium', 'pgx'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
