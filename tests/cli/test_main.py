@@ -72,7 +72,7 @@ def test_each_command_has_help_without_heavy_imports(command: str) -> None:
 
 def test_train_help_documents_every_hyperparameter(armillary: Run) -> None:
     """All fields of the configuration of each agent, each with its text."""
-    for agent in CONFIGS:
+    for agent in (name for name, config in CONFIGS.items() if config.made_by == "train"):
         text = armillary("train", "--agent", agent, "--help-all").stdout
         fields = {
             f"--{name.replace('_', '-')}" for name in flatten(to_dict(preset("small", agent)))

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from armillary import __version__, seeding
+from armillary.agents.base import Agent
 from armillary.agents.registry import make_agent
-from armillary.config import Config, PlannerConfig
+from armillary.config import Config, planner_of
 from armillary.config.schedule import all_rounds, updates_due
 from armillary.envs import action_repeat, tasks
 from armillary.envs.build import spec_of
@@ -82,11 +83,14 @@ def measure(
     state = jax.jit(agent.init)(seeding.key(0, "bench"))
     say(action.name)
     act = time_act(agent, config, state, 2 * repeats)
-    say("update")
-    update = time_update(agent, config, state, repeats)
-    parts = time_parts(agent, config, state, repeats)
+    update: Timing | None = None
+    parts: dict[str, Timing] = {}
+    if isinstance(agent, Agent):  # not one that only acts
+        say("update")
+        update = time_update(agent, config, state, repeats)
+        parts = time_parts(agent, config, state, repeats)
     simulator = None
-    planner = simulator_planner(config)
+    planner = planner_of(config)
     if planner is not None and first.task in names():
         say("plan on the true simulator")
         simulator = measure_simulator(
@@ -105,7 +109,7 @@ def measure(
         "action_repeat": config.environment.action_repeat,
         "machine": describe(),
         "matrix_gflop_per_second": {name: rate / 1e9 for name, rate in rates.items()},
-        "update": update.as_dict(rate),
+        "update": update and update.as_dict(rate),
         "batch": [config.training.batch_size, window_rows(config, agent)[0]],
         "parts": {name: part.as_dict(rate) for name, part in parts.items()},
         "acting": action._asdict(),
@@ -153,13 +157,6 @@ def _matrix_product(precision: str, size: int, repeats: int) -> Timing:
     return timed(lambda: jax.block_until_ready(product(a, b)), repeats, 0.2, flop=2 * size**3)
 
 
-def simulator_planner(config: Config) -> PlannerConfig | None:
-    """Returns the settings of the cross-entropy method; None: of an agent without such a planner,
-    of which a plan on the true simulator tells nothing."""
-    planner = getattr(config, "planner", None)
-    return planner if isinstance(planner, PlannerConfig) else None
-
-
 def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
     """Returns what one episode of training costs, by part, and the run, from the median times.
 
@@ -177,8 +174,8 @@ def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
     acted = collected - config.collection.seed_episodes * several
     frame = report["rendering"].get(report["renderer"])
     name, plural = report["acting"]["name"], report["acting"]["plural"]
-    costs = {
-        "updates": (every, total, report["update"]),
+    learns = {"updates": (every, total, report["update"])} if report["update"] else {}
+    costs = learns | {
         plural: (actions, acted * actions, report[name]),
         "environment steps": (actions, collected * actions, report["environment_step"]),
     }
