@@ -77,11 +77,13 @@ def test_planning_with_true_simulators(capfd):
 
 REPORT = {
     "action_repeat": 4,
+    "episode_steps": 250,
+    "records": False,
     "renderer": "egl",
     "acting": {"name": "plan", "plural": "plans", "size": ""},
     "update": {"median_seconds": 6.0},
     "plan": {"median_seconds": 0.6},
-    "environment_step": {"median_seconds": 0.002},
+    "environment_step": {"median_seconds": 0.002, "at_once": 1},
     "rendering": {"egl": {"median_seconds": 0.01}, "warp": {"median_seconds": 9.0}},
 }
 

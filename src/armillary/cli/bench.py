@@ -165,7 +165,9 @@ def table(report: dict[str, Any], config: Config) -> str:
     ]
     for name, rate in report["matrix_gflop_per_second"].items():
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
-    size = f"({acting['size']})" if acting["size"] else ""
+    at_once = report["episode"]["side_by_side"]
+    sizes = [acting["size"]] * bool(acting["size"]) + [f"{at_once} at once"] * (at_once > 1)
+    size = f"({', '.join(sizes)})" if sizes else ""
     rows += [
         _work(f"update (B={report['batch'][0]}, L={report['batch'][1]})", report["update"]),
         *(_work(f"  {name}", timing) for name, timing in report["parts"].items()),
@@ -180,10 +182,12 @@ def table(report: dict[str, Any], config: Config) -> str:
     step = report["environment_step"]
     label = f"environment step ({report['action_repeat']} simulator steps)"
     label += " and an image" if step["with_image"] else ""
+    label = f"move in each of {step['at_once']} games" if step["at_once"] > 1 else label
     rows.append(_row(label, step, f"{step['simulator_steps_per_second']:,.0f} steps/s"))
     rows += report["renderers_that_do_not_work"].values()
     episode = report["episode"]
-    rows += ["", "An episode of training costs, by the median times:"]
+    what = "An episode of" if at_once == 1 else f"A round of {at_once} episodes of"
+    rows += ["", f"{what} {episode['steps']} actions costs, by the median times:"]
     for name, part in episode["parts"].items():
         rows.append(
             f"  {part['count']:>5} {name:<18}{part['seconds']:>10.2f} s{part['percent']:>7.1f}%"
@@ -202,8 +206,9 @@ def _work(name: str, timing: dict[str, Any]) -> str:
     """Returns the row of something whose operations are counted."""
     gflop = timing["gflop"]
     count = f"{gflop:,.1f} GFLOP" if gflop >= 0.1 else f"{1e3 * gflop:,.1f} MFLOP"
+    count = count if gflop >= 1e-4 else f"{1e6 * gflop:,.1f} kFLOP"
     fraction = f"{100 * timing['fraction_of_matrix_rate']:.0f}%"
-    rate = f"{timing['gflop_per_second']:,.0f} GFLOP/s"
+    rate = f"{timing['gflop_per_second']:,.{0 if timing['gflop_per_second'] >= 10 else 1}f} GFLOP/s"
     return _row(f"{name}, {count}", timing, rate, fraction)
 
 
