@@ -69,7 +69,7 @@ def main() -> None:
     with rendering.importing_mujoco("none"):
         from dm_control import suite
 
-    from armillary.studies import simulator
+    from armillary.studies.trials import Stage, Trial, play_all
 
     load = suite.load
 
@@ -87,12 +87,12 @@ def main() -> None:
             print(f"{new.body(body).name}: mass {mass:.3f}, inertia {inertia.round(3)} of today's")
         return
     suite.load = load_old
-    trials = [simulator.Trial(arguments.task, index) for index in range(arguments.episodes)]
-    stage = simulator.Stage(
+    trials = [Trial(arguments.task, index) for index in range(arguments.episodes)]
+    stage = Stage(
         arguments.folder, arguments.threads, note=lambda line: print(line, file=sys.stderr)
     )
     for trial in trials:
-        (record,) = simulator.play_all([trial], stage)
+        (record,) = play_all([trial], stage)
         print(f"episode {trial.index}: {record.score:.1f}, {record.seconds:.0f} s", flush=True)
 
 

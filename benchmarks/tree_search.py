@@ -87,7 +87,7 @@ def main() -> None:
                     state, _, logits, value = model(parameters, state, jnp.argmax(logits, -1))
                     return (state, logits), value
 
-                return jax.lax.scan(body, (state, jnp.zeros((roots, ACTIONS))), length=count)
+                return jax.lax.scan(body, (state, jnp.zeros((len(state), ACTIONS))), length=count)
 
             flop = 2 * sum(weights) * roots * count
             seconds = best_of(options.seconds, jax.jit(alone), parameters, state)

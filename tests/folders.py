@@ -1,13 +1,16 @@
-"""Run folders that are whole, and not what they were."""
+"""Run folders that are whole and not what they were, or that hold scores and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from armillary.studies.runs import Member
+from armillary.training.run import Run
 
 
 def forged(
@@ -27,3 +30,34 @@ def forged(
         digest = hashlib.sha256(body).hexdigest().encode()
         file.write_bytes(b"armillary-checkpoint " + digest + b"\n" + body)
     return folder
+
+
+def finish(
+    member: Member,
+    score: Callable[[str, int], float],
+    tests: Sequence[tuple[int, float]] = ((2, 0.5), (3, 1.0)),
+    seconds: float = 10.0,
+) -> None:
+    """Writes what a finished run leaves: tests of three episodes on each task.
+
+    Args:
+        member: the run.
+        score: of a task's test episode, by its number, at the end.
+        tests: for each the episode at which it was, and the part of those scores that it has.
+        seconds: that the run took.
+    """
+    member.folder.mkdir(parents=True)
+    Run(member.folder).open(member.config)
+    tasks = member.config.tasks
+    rows, results = [], {}
+    for task in tasks:
+        scores = [score(task, i) for i in range(3)]
+        name = f"evaluate/{task}" if len(tasks) > 1 else "evaluate"
+        for episode, share in tests:
+            values = {f"{name}/mean": 0.0, f"{name}/scores": [share * s for s in scores]}
+            rows.append({"episode": episode * len(tasks), **values})
+        results[task] = {"agent": {"scores": scores}, "random": {"scores": [1.0, 2.0]}}
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (member.folder / "metrics.jsonl").write_text(lines)
+    content = {"episodes": member.config.episodes, "tasks": results, "seconds": seconds}
+    Run(member.folder).results.write_text(json.dumps(content))

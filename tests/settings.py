@@ -144,6 +144,21 @@ TINY_GAME = replace(
 )
 """The same of a game, against itself."""
 
+LEARNING_GAME = replace(
+    TINY_GAME,
+    episodes=64 * 40,
+    network=NetworkConfig(kind="dense", state=32, hidden=64),
+    search=SearchConfig(simulations=16, noise_alpha=1.0),
+    target=TargetConfig(unroll=3, discount=1.0),
+    optimizer=DescentConfig(method="adam", learning_rate=2e-3, decay_steps=3_000),
+    training=StepsConfig(collect_interval=30, batch_size=128),
+    collection=SelfPlayConfig(
+        seed_episodes=64, side_by_side=64, openings=4, moves=2, late_temperature=0.5
+    ),
+    evaluation=EvaluationConfig(every=1000, episodes=10, final_episodes=10),
+)
+"""A run that learns tic-tac-toe, though not to the end."""
+
 ALL = pytest.mark.parametrize(
     "config",
     [TINY, TINY_DREAMER, TINY_DISCRETE, TINY_MUZERO, TINY_GAME],

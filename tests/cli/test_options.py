@@ -61,8 +61,8 @@ def test_defaults_are_those_of_the_preset(agent, name, capsys):
     ("run", "argv"),
     [
         (train.run, ["--help-all"]),
-        (study.run, ["figure4", "-h"]),
-        (study.run, ["figure10", "-h"]),
+        (study.run, ["planet/figure4", "-h"]),
+        (study.run, ["dreamer/figure5", "-h"]),
         (study.run, ["figure12", "--help"]),
         *((command.run, ["--help"]) for command in (bench, doctor, evaluate, plot, tasks, video)),
     ],

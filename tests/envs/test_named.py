@@ -150,7 +150,7 @@ def _uses(folder: Path) -> dict:
     """What plays the task of a run folder, by name."""
     from armillary.cli import evaluate, study, train, video
 
-    looks = ["figure10", "--runs", str(folder), "--episodes", "1"]
+    looks = ["planet/figure10", "--runs", str(folder), "--episodes", "1"]
     return {
         "study": lambda *more: study.run([*looks, *more]),
         "evaluate": lambda *more: evaluate.run([str(folder), "--episodes", "1", *more]),

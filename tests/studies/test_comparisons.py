@@ -13,34 +13,23 @@ from matplotlib.figure import Figure
 
 from armillary.config import Config, changed
 from armillary.errors import UsageError
-from armillary.studies import comparisons, figures, runs
-from armillary.studies.comparisons import COMPARISONS, Comparison, Scale, Variant
-from armillary.studies.simulator import Record, Trial
+from armillary.studies import figures, registry, runs, scores, tables
+from armillary.studies.comparisons import Comparison, Paper, Scale, Variant
+from armillary.studies.dreamer.comparisons import PAPER as DREAMER
+from armillary.studies.planet.comparisons import COMPARISONS, TABLE_1
+from armillary.studies.planet.comparisons import PAPER as PLANET
+from armillary.studies.trials import Record, Trial
 from armillary.training.run import InUse, Run
 from drawing import curves
+from folders import finish
 from settings import TINY
 
 SCALE = Scale(replace(TINY, episodes=3), ("toys:short", "toys:slider"), seeds=2)
-PAIR = Comparison("A pair", (Variant("one"), Variant("two", {"model.dynamics": "ssm"})))
-
-
-def _finish(member: runs.Member, score: Callable[[str, int], float]) -> None:
-    """Writes what a finished run leaves: two evaluations of three episodes on each task."""
-    member.folder.mkdir(parents=True)
-    Run(member.folder).open(member.config)
-    tasks = member.config.tasks
-    rows, results = [], {}
-    for task in tasks:
-        scores = [score(task, i) for i in range(3)]
-        name = f"evaluate/{task}" if len(tasks) > 1 else "evaluate"
-        for episode, share in ((2, 0.5), (3, 1.0)):
-            values = {f"{name}/mean": 0.0, f"{name}/scores": [share * s for s in scores]}
-            rows.append({"episode": episode * len(tasks), **values})
-        results[task] = {"agent": {"scores": scores}, "random": {"scores": [1.0, 2.0]}}
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (member.folder / "metrics.jsonl").write_text(lines)
-    content = {"episodes": member.config.episodes, "tasks": results, "seconds": 10.0}
-    Run(member.folder).results.write_text(json.dumps(content))
+PAIR = Comparison(
+    "A pair",
+    (Variant("one"), Variant("two", {"model.dynamics": "ssm"})),
+    published=TABLE_1,
+)
 
 
 def test_a_study_is_every_variant_task_and_seed(tmp_path: Path) -> None:
@@ -78,7 +67,7 @@ def test_studies_share_their_runs(tmp_path: Path) -> None:
 
 def test_the_papers_comparisons(tmp_path: Path) -> None:
     """Figure 5: random collection and the best of 1000; Figure 8: D = 12 on RSSM and DRNN."""
-    scale = comparisons.scale("paper", COMPARISONS["figure5"])
+    _, scale = PLANET.at("figure5", "paper")
     assert len(scale.tasks) == 6
     assert scale.seeds == 5
     assert scale.base.episodes == 1000
@@ -95,19 +84,22 @@ def test_the_papers_comparisons(tmp_path: Path) -> None:
     assert {(c.model.dynamics, c.objective.overshooting) for c in by_label.values()} == {
         ("rssm", 1), ("rssm", 12), ("drnn", 1), ("drnn", 12)
     }  # fmt: skip
-    assert len(comparisons.scale("small", COMPARISONS["figure7"]).tasks) > 1
+    assert len(PLANET.at("figure7", "small")[1].tasks) > 1
 
 
-@pytest.mark.parametrize("name", COMPARISONS)
-def test_every_scale_makes_valid_configurations(name: str, tmp_path: Path) -> None:
-    for scale in comparisons.SCALES:
-        found = comparisons.scale(scale, COMPARISONS[name])
-        assert runs.members(COMPARISONS[name], found, tmp_path)
+@pytest.mark.parametrize(
+    ("paper", "figure"),
+    [(paper, name) for paper in (PLANET, DREAMER) for name in paper.comparisons],
+)
+def test_every_scale_makes_valid_configurations(paper: Paper, figure: str, tmp_path: Path) -> None:
+    for scale in paper.scales:
+        found = runs.members(*paper.at(figure, scale), tmp_path)
+        assert len({member.folder for member in found}) == len(found) > 0
 
 
 def test_a_run_that_has_ended_is_not_missing(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[0], lambda task, i: 1.0)
+    finish(found[0], lambda task, i: 1.0)
     assert found[0].results is not None
     assert found[1].results is None
     longer = runs.members(PAIR, SCALE.changed(None, None, 9), tmp_path)
@@ -117,7 +109,7 @@ def test_a_run_that_has_ended_is_not_missing(tmp_path: Path) -> None:
 def test_a_finished_run_of_other_settings_is_no_run_of_the_study(tmp_path: Path) -> None:
     """Else a study begun with an earlier version would be mixed with its runs."""
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[0], lambda task, i: 1.0)
+    finish(found[0], lambda task, i: 1.0)
     base = changed(SCALE.base, {"planner.horizon": 5})
     with pytest.raises(UsageError, match=r"planner\.horizon: 4 there, 5 asked for"):
         runs.members(PAIR, replace(SCALE, base=base), tmp_path)
@@ -134,14 +126,14 @@ def test_tasks_are_given_one_by_one(task: str) -> None:
 def test_a_run_is_no_place_to_look_from(armillary: Callable[..., Any], tmp_path: Path) -> None:
     Run(tmp_path / "run").folder.mkdir()
     Run(tmp_path / "run").open(SCALE.base)
-    found = armillary("study", "figure10", "--run", "run")
+    found = armillary("study", "planet/figure10", "--run", "run")
     assert found.returncode == 2
     assert "give it as --runs to look into it" in found.stderr
 
 
 def test_the_cost_counts_what_is_missing(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[0], lambda task, i: 1.0)  # 10 s for 2 rounds of 6 updates
+    finish(found[0], lambda task, i: 1.0)  # 10 s for 2 rounds of 6 updates
     text = runs.cost(found, found[1:], workers=2)
     assert "7 of 8 runs are missing: 21 episodes and 84 updates" in text
     assert "about 35 s (by the runs that have ended)" in text
@@ -157,11 +149,11 @@ def test_what_is_missing_is_trained_and_nothing_twice(
         member = next(m for m in found if m.folder == folder)
         if len(trained) == 3:
             raise InUse("another process is training there")
-        _finish(member, lambda task, i: 1.0)
+        finish(member, lambda task, i: 1.0)
 
     monkeypatch.setattr("armillary.training.loop.train", train)
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[1], lambda task, i: 1.0)
+    finish(found[1], lambda task, i: 1.0)
     with pytest.raises(InUse, match="1 runs are being trained by another process"):
         runs.run(found)
     assert trained == [m.folder for m in found if m is not found[1]]
@@ -190,8 +182,8 @@ def test_the_statistics_are_those_of_the_scores(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
     for member in found:
         base = 100 * member.config.seed + (7 if member.variant.label == "two" else 0)
-        _finish(member, lambda task, i, base=base: float(base + i))  # type: ignore[misc]
-    numbers = figures.statistics(PAIR, found)
+        finish(member, lambda task, i, base=base: float(base + i))  # type: ignore[misc]
+    numbers = scores.statistics(PAIR, found)
     one = numbers["tasks"]["toys:short"]["one"]
     assert one["scores"] == [[0, 1, 2], [100, 101, 102]]
     assert one["seeds"] == 2
@@ -203,16 +195,16 @@ def test_the_statistics_are_those_of_the_scores(tmp_path: Path) -> None:
     assert low == 1  # both resampled seeds the lower one: a quarter of all resamples
     assert high == 101
     assert numbers["tasks"]["toys:slider"]["two"]["mean"] == 58
-    text = figures.text(numbers)
+    text = scores.text(numbers)
     assert "one" in text
     assert "51.0 ± 50.0" in text
     assert json.loads(json.dumps(numbers)) == numbers
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert figures.summarize([[1.0, 3.0]])["interval"] is None
-    assert figures.interval([5.0, 5.0]) == [5.0, 5.0]
-    low, high = figures.interval([1.0, 2.0, 3.0, 4.0, 5.0])  # type: ignore[misc]
+    assert scores.summarize([[1.0, 3.0]])["interval"] is None
+    assert scores.interval([5.0, 5.0]) == [5.0, 5.0]
+    low, high = scores.interval([1.0, 2.0, 3.0, 4.0, 5.0])  # type: ignore[misc]
     assert 1.5 < low < 2.3
     assert 3.7 < high < 4.5
 
@@ -220,9 +212,9 @@ def test_one_seed_has_no_interval() -> None:
 def test_lines_are_medians_over_seeds_and_trajectories(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
     for member in found:
-        _finish(member, lambda task, i, s=member.config.seed: float(10 * s + i))  # type: ignore[misc]
+        finish(member, lambda task, i, s=member.config.seed: float(10 * s + i))  # type: ignore[misc]
     mine = [m for m in found if m.variant.label == "one"]
-    curve = figures._curve(mine, ["toys:short"])
+    curve = scores.curve(mine, ["toys:short"])
     assert curve.episodes == [2, 3]
     assert sorted(curve.scores[1]) == [0, 1, 2, 10, 11, 12]
     assert curve.percentile(50).tolist() == [3, 6]
@@ -234,18 +226,18 @@ def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(
     study = COMPARISONS["figure7"]
     found = runs.members(study, SCALE, tmp_path)
     for member in found:
-        _finish(member, lambda task, i: 50.0 if task == "toys:short" else 20.0)
+        finish(member, lambda task, i: 50.0 if task == "toys:short" else 20.0)
     for member in found:
-        curve = figures._curve([member], ["toys:slider"])
+        curve = scores.curve([member], ["toys:slider"])
         if "toys:slider" in member.config.tasks:
             assert curve.episodes == [2, 3]
             assert curve.scores[1] == [20.0] * 3
         else:
             assert curve.episodes == []
-    numbers = figures.statistics(COMPARISONS["figure6"], found)["tasks"]
-    of_all = numbers[figures.ALL_TASKS]["one agent for all tasks"]
+    numbers = scores.statistics(COMPARISONS["figure6"], found)["tasks"]
+    of_all = numbers[scores.ALL_TASKS]["one agent for all tasks"]
     assert (of_all["mean"], of_all["std"], of_all["seeds"]) == (35.0, 15.0, 2)
-    assert figures.ALL_TASKS not in figures.statistics(study, found)["tasks"]
+    assert scores.ALL_TASKS not in scores.statistics(study, found)["tasks"]
     picture = figures.draw(study, found, tmp_path / "figure7.png")
     assert matplotlib.image.imread(picture).std() > 0.05
     mean = figures.draw(COMPARISONS["figure6"], found, tmp_path / "figure6.png")
@@ -256,10 +248,10 @@ def test_one_agent_for_all_is_drawn_by_episodes_of_each_task(
 
 def test_a_study_that_is_half_done_is_drawn_as_it_is(tmp_path: Path) -> None:
     found = runs.members(PAIR, SCALE, tmp_path)
-    _finish(found[0], lambda task, i: 5.0)
+    finish(found[0], lambda task, i: 5.0)
     files = figures.write(PAIR, found, tmp_path, "pair")
     assert all(file.exists() for file in files)
-    assert figures.statistics(PAIR, found)["tasks"]["toys:slider"] == {}
+    assert scores.statistics(PAIR, found)["tasks"]["toys:slider"] == {}
 
 
 @pytest.mark.parametrize(
@@ -270,12 +262,12 @@ def test_the_papers_scores_do_not_press_the_curves_together(
 ) -> None:
     found = runs.members(PAIR, Scale(SCALE.base, ("cheetah-run",), seeds=2), tmp_path)
     for member in found:
-        _finish(member, lambda task, i: score)
+        finish(member, lambda task, i: score)
     axis = Figure().subplots()
     figures._panel(axis, PAIR, found, ["cheetah-run"])
-    dotted = [line for line in axis.get_lines() if "paper" in str(line.get_label())]
+    dotted = [line for line in axis.get_lines() if "published" in str(line.get_label())]
     assert len(dotted) == 3
-    assert [str(d.get_label()).split()[0] for d in dotted if len(d.get_xdata())] == drawn  # type: ignore[arg-type]
+    assert [str(d.get_label()).split(",")[0] for d in dotted if len(d.get_xdata())] == drawn  # type: ignore[arg-type]
     top = axis.get_ylim()[1]
     for line, value in zip(dotted, (214, 524, 662), strict=True):
         assert ("above this scale" in str(line.get_label())) == (value > top)
@@ -289,17 +281,17 @@ def test_table_1_has_the_papers_rows_and_ours(tmp_path: Path) -> None:
     study = COMPARISONS["table1"]
     found = runs.members(study, scale, tmp_path)
     for member in found:
-        _finish(member, lambda task, i: 600.0 + i)
+        finish(member, lambda task, i: 600.0 + i)
     for index, (score, finished) in enumerate(((700.0, True), (720.0, True), (9.0, False))):
         trial = Trial("cheetah-run", index)
         record = Record(np.zeros((1, 6)), np.array([score]), np.zeros(1), finished=finished)
         record.save(trial.path(tmp_path / "simulator"), trial)
-    numbers = figures.statistics(study, found)
-    path = figures.write_table(numbers, tmp_path, tmp_path / "simulator")
+    numbers = scores.statistics(study, found)
+    path = tables.write("table1", numbers, TABLE_1, tmp_path, tmp_path / "simulator")
     lines = path.read_text().splitlines()
     assert lines[0] == "| method | cheetah-run | walker-walk |"
-    assert "| D4PG (paper) | 524 | 968 |" in lines
-    assert "| CEM + true simulator (paper) | 656 | 994 |" in lines
+    assert "| D4PG (published) | 524 | 968 |" in lines
+    assert "| CEM + true simulator (published) | 656 | 994 |" in lines
     assert "| PlaNet | 601 ± 1 | 601 ± 1 |" in lines
     assert "| CEM + true simulator | 710 ± 10 |  |" in lines
 
@@ -308,10 +300,12 @@ def test_table_1_has_the_papers_rows_and_ours(tmp_path: Path) -> None:
     ("arguments", "word"),
     [
         (["figure99"], "figure99"),
-        (["figure4", "--seeds", "0"], "seeds is 0"),
-        (["figure4", "--workers", "0"], "workers is 0"),
-        (["figure10", "--episodes", "0"], "episodes is 0"),
-        (["figure10", "--runs", "nowhere"], "not a run folder"),
+        (["dreamer/figure12"], "Did you mean 'dreamer/figure"),
+        (["figure4"], "several papers have a figure4: say planet/figure4 or dreamer/figure4"),
+        (["planet/figure4", "--seeds", "0"], "seeds is 0"),
+        (["dreamer/figure4", "--workers", "0"], "workers is 0"),
+        (["planet/figure10", "--episodes", "0"], "episodes is 0"),
+        (["dreamer/figure5", "--runs", "nowhere"], "not a run folder"),
     ],
 )
 def test_a_wrong_study_is_refused(
@@ -325,8 +319,22 @@ def test_a_wrong_study_is_refused(
 
 def test_the_list_of_studies(armillary: Callable[..., Any]) -> None:
     text = armillary("study", "--help").stdout
-    for name in (*COMPARISONS, "figure10", "figure11", "figure12"):
-        assert f"  {name}" in text
+    for name in registry.STUDIES:
+        assert f"  {name} " in text
+
+
+@pytest.mark.parametrize("study", registry.STUDIES.values(), ids=lambda study: study.name)
+def test_every_study_is_declared(study: registry.Study) -> None:
+    """And every declaration is a study."""
+    figures = study.declarations().comparisons
+    assert study.kind != "training" or study.figure in figures
+    assert not study.of or study.of in figures
+    assert {f"{study.paper}/{figure}" for figure in figures} <= set(registry.STUDIES)
+
+
+def test_a_figure_of_one_paper_alone_needs_no_paper() -> None:
+    assert registry.find("table1").name == "planet/table1"
+    assert registry.find("dreamer/figure11").name == "dreamer/figure11"
 
 
 def test_no_task_is_refused() -> None:

@@ -17,10 +17,10 @@ from armillary.dynamics.base import Dynamics
 from armillary.envs.suite import ControlSuite
 from armillary.errors import UsageError
 from armillary.files import lock
-from armillary.studies import figure11
-from armillary.studies.diagnostics import Diagnosis, cut, diagnose, latent_features
 from armillary.studies.heldout import record
-from armillary.studies.probes import ProbeConfig, fit
+from armillary.studies.planet import figure11
+from armillary.studies.planet.diagnostics import Diagnosis, cut, diagnose, latent_features
+from armillary.studies.planet.probes import ProbeConfig, fit
 from armillary.studies.states import Recording, joint_state
 from armillary.training.player import Player, load
 from armillary.training.run import InUse

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from armillary.errors import UsageError
-from armillary.studies import figure12
-from armillary.studies.figure12 import SCALES, Grid
-from armillary.studies.simulator import Record, read
+from armillary.studies.planet import figure12
+from armillary.studies.planet.figure12 import SCALES, Grid
+from armillary.studies.trials import Record, read
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 GRID = Grid((6, 8), (3, 10), (100, 300), (0.1, 0.3))

@@ -16,7 +16,7 @@ from armillary.config import PlanetConfig
 from armillary.errors import RunError, UsageError
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
-from armillary.studies import figure10
+from armillary.studies import foresight
 from armillary.studies.prediction import (
     LAST_FRAME,
     MEAN_IMAGE,
@@ -161,7 +161,7 @@ def coloured(levels: dict[str, int]) -> Comparison:
 
 def test_the_picture_shows_truth_above_each_model_for_each_episode(tmp_path: Path) -> None:
     comparison = coloured({"truth": 50, "A": 100, "B": 150})
-    picture = imageio.imread(figure10.draw_frames(comparison, tmp_path / "x.png", columns=4))
+    picture = imageio.imread(foresight.draw_frames(comparison, tmp_path / "x.png", columns=4))
     blocks = {}
     for (red, green, blue), count in zip(
         *np.unique(picture[..., :3].reshape(-1, 3), axis=0, return_counts=True), strict=True
@@ -182,12 +182,12 @@ def test_the_picture_shows_truth_above_each_model_for_each_episode(tmp_path: Pat
 def test_bands_are_drawn_where_they_do_not_hide_each_other(models: int, bands: int) -> None:
     colours = {"truth": 50, **{f"model {i}": 60 + 20 * i for i in range(models)}}
     axis = Figure().subplots()
-    figure10._curves(axis, coloured(colours), "mse")
+    foresight._curves(axis, coloured(colours), "mse")
     assert len(axis.collections) == bands
 
 
 def test_the_video_shows_time_and_when_the_model_stops_seeing() -> None:
-    frames = figure10.mosaic(coloured({"truth": 50, "A": 100}), shown=2)
+    frames = foresight.mosaic(coloured({"truth": 50, "A": 100}), shown=2)
     assert frames.shape == (12, 2 * (128 + 4), 96 + 2 * 128, 3)
     assert frames[7, 100, 150].tolist() == [50, 140, 0]
     assert frames[7, 100, 300].tolist() == [50, 140, 255]
@@ -200,7 +200,7 @@ def test_the_video_shows_time_and_when_the_model_stops_seeing() -> None:
 def test_a_run_is_compared_on_episodes_of_its_own(trained: Path, tmp_path: Path) -> None:
     said: list[str] = []
     options = {"episodes": 2, "length": 10, "announce": said.append}
-    files = figure10.run([trained, trained], tmp_path, labels=["A", "B"], **options)
+    files = foresight.run([trained, trained], tmp_path, labels=["A", "B"], **options)
     assert said == ["2 of 2 held-out episodes to play"]
     for path in files.values():
         assert path.stat().st_size > 2000
@@ -211,43 +211,43 @@ def test_a_run_is_compared_on_episodes_of_its_own(trained: Path, tmp_path: Path)
     assert content["models"]["A"]["mse"] == content["models"]["B"]["mse"]
     assert len(content["models"]["A"]["ssim"]["p95"]) == len(content["steps"]) == 10
     assert content["models"]["A"]["trained"]["episodes"] == 4
-    again = figure10.run(trained, tmp_path, **options)  # plays nothing
+    again = foresight.run(trained, tmp_path, **options)  # plays nothing
     assert len(said) == 1
     assert (
         json.loads(again["json"].read_text())["models"]["RSSM"]["mse"]
         == (content["models"]["A"]["mse"])
     )
-    figure10.run(trained, tmp_path, seed=1, **options)
+    foresight.run(trained, tmp_path, seed=1, **options)
     assert len(said) == 2
 
 
 def test_held_out_episodes_that_are_there_are_taken(trained: Path, tmp_path: Path) -> None:
     said: list[str] = []
     options = {"episodes": 1, "length": 10, "announce": said.append, "held_out": trained / "test"}
-    figure10.run(trained, tmp_path, **options)
+    foresight.run(trained, tmp_path, **options)
     assert not said
     assert not (tmp_path / "held-out").exists()
     with pytest.raises(UsageError, match="holds 1 episodes, but 2 were asked for"):
-        figure10.run(trained, tmp_path, **options | {"episodes": 2})
+        foresight.run(trained, tmp_path, **options | {"episodes": 2})
     with pytest.raises(UsageError, match="holds 0 episodes, but 1 were asked for"):
-        figure10.run(trained, tmp_path, **options | {"held_out": tmp_path / "nowhere"})
+        foresight.run(trained, tmp_path, **options | {"held_out": tmp_path / "nowhere"})
 
 
 def test_what_cannot_be_compared(trained: Path, tmp_path: Path) -> None:
     for wrong in ({"episodes": 0}, {"shown": 0}, {"context": 0}, {"length": 5}):
         with pytest.raises(UsageError, match="must be at least 1"):
-            figure10.run(trained, tmp_path, **wrong)
+            foresight.run(trained, tmp_path, **wrong)
     with pytest.raises(UsageError, match="no run to look into"):
-        figure10.run([], tmp_path)
+        foresight.run([], tmp_path)
     with pytest.raises(RunError, match="is not a run folder"):
-        figure10.run(tmp_path, tmp_path)
+        foresight.run(tmp_path, tmp_path)
     for labels in (["A"], ["A", "A"]):
         with pytest.raises(UsageError, match="give each a label of its own"):
-            figure10.run([trained, trained], tmp_path, labels=labels)
+            foresight.run([trained, trained], tmp_path, labels=labels)
     other = tmp_path / "other"
     forged(trained, other, environment={"action_repeat": 3})
     with pytest.raises(UsageError, match=r"environment\.action_repeat is 1 in one and 3 in the"):
-        figure10.run([trained, other], tmp_path)
+        foresight.run([trained, other], tmp_path)
 
 
 def test_no_key_is_used_up() -> None:

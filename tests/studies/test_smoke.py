@@ -13,8 +13,11 @@ import imageio.v3 as imageio
 import pytest
 from matplotlib.figure import Figure
 
+from armillary.studies import runs
+from armillary.studies.dreamer.comparisons import PAPER
 from conftest import Command, environment, shared_folder
 from drawing import curves
+from folders import finish
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +28,7 @@ class Study:
     """Runs a study by the command line, and looks at what it drew; waits for other workers."""
 
     def __init__(self, armillary: Command, drawn: list[Figure]) -> None:
-        self._armillary, self._drawn = armillary, drawn
+        self._armillary, self.figures = armillary, drawn
 
     def __call__(self, *arguments: object) -> str:
         deadline = time.monotonic() + 600
@@ -34,11 +37,11 @@ class Study:
             time.sleep(1)  # it trains one of the runs, or plays the episodes
             done = self._run(*arguments)
         assert done.returncode == 0, done.stderr
-        assert self._drawn
+        assert self.figures
         return done.stdout
 
     def _run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        self._drawn.clear()
+        self.figures.clear()
         return self._armillary("study", *arguments, "--scale", "smoke")
 
     def numbers(self, *arguments: object) -> dict[str, Any]:
@@ -47,7 +50,7 @@ class Study:
 
     def curves(self) -> set[str]:
         """What the last study's figures show, without how many seeds it is of."""
-        labels = set().union(*map(curves, self._drawn))
+        labels = set().union(*map(curves, self.figures))
         return {label.removesuffix(", 1 seed") for label in labels}
 
 
@@ -65,14 +68,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "variants"),
     [
-        ("figure4", {"PlaNet (RSSM)", "stochastic (SSM)", "deterministic (GRU)"}),
-        ("figure5", {"PlaNet", "random collection", "random shooting"}),
+        ("planet/figure4", {"PlaNet (RSSM)", "stochastic (SSM)", "deterministic (GRU)"}),
+        ("planet/figure5", {"PlaNet", "random collection", "random shooting"}),
         (
-            "figure8",
+            "planet/figure8",
             {"PlaNet (RSSM)", "RSSM, latent overshooting", "DRNN", "DRNN, latent overshooting"},
         ),
-        ("figure9", {"RSSM, ReLU", "RSSM, ELU", "SSM, ReLU", "SSM, ELU"}),
-        ("table1", {"PlaNet"}),
+        ("planet/figure9", {"RSSM, ReLU", "RSSM, ELU", "SSM, ReLU", "SSM, ELU"}),
+        ("planet/table1", {"PlaNet"}),
     ],
 )
 def test_a_study_of_one_task(study: Study, folder: Path, name: str, variants: set[str]) -> None:
@@ -81,13 +84,14 @@ def test_a_study_of_one_task(study: Study, folder: Path, name: str, variants: se
     assert set(scores) >= variants
     assert all(len(scores[variant]["scores"]) == 1 for variant in variants)
     assert study.curves() == variants
-    assert imageio.imread(folder / f"{name}.png").std() > 10
-    assert json.loads((folder / f"{name}.json").read_text()) == found
+    figure = name.partition("/")[2]
+    assert imageio.imread(folder / f"{figure}.png").std() > 10
+    assert json.loads((folder / f"{figure}.json").read_text()) == found
 
 
 @pytest.mark.parametrize("name", ["figure6", "figure7"])
 def test_one_agent_for_two_tasks(study: Study, folder: Path, name: str) -> None:
-    found = study.numbers(name, "--run", folder)
+    found = study.numbers(f"planet/{name}", "--run", folder)
     whole = {"all tasks"} if name == "figure6" else set()
     assert set(found["tasks"]) == {"reacher-easy", "cartpole-swingup"} | whole
     for scores in found["tasks"].values():
@@ -98,19 +102,19 @@ def test_one_agent_for_two_tasks(study: Study, folder: Path, name: str) -> None:
 
 def test_looking_into_an_agent_of_two_tasks(study: Study, folder: Path, tmp_path: Path) -> None:
     """Figures 10 and 11, of its second task."""
-    study("figure6", "--run", folder)
+    study("planet/figure6", "--run", folder)
     run = folder / "all" / "planet-seed0"
     options = ("--run", tmp_path, "--runs", run, "--task", "cartpole-swingup", "--episodes", 1)
-    study("figure10", *options)
+    study("planet/figure10", *options)
     assert json.loads((tmp_path / "figure10.json").read_text())["task"] == "cartpole-swingup"
-    study("figure11", *options)
+    study("planet/figure11", *options)
     found = json.loads((tmp_path / "figure11.json").read_text())
     assert found["task"] == "cartpole-swingup"
     assert any("slider" in quantity for quantity in json.dumps(found).split())
 
 
 def test_looking_into_the_models_of_figure_4(study: Study, folder: Path) -> None:
-    study("figure10", "--run", folder, "--episodes", 1)
+    study("planet/figure10", "--run", folder, "--episodes", 1)
     found = json.loads((folder / "figure10.json").read_text())
     assert found["task"] == "reacher-easy"
     assert set(found["models"]) >= {"RSSM", "SSM", "RNN"}
@@ -119,7 +123,7 @@ def test_looking_into_the_models_of_figure_4(study: Study, folder: Path) -> None
 
 def test_killed_in_the_middle_and_started_again(study: Study, folder: Path, tmp_path: Path) -> None:
     """The figure is that of a study that was never stopped, and what was done is not done again."""
-    arguments = ("figure4", "--run", tmp_path, *TASK)
+    arguments = ("planet/figure4", "--run", tmp_path, *TASK)
     command = [sys.executable, "-m", "armillary", "study", *map(str, arguments)]
     process = subprocess.Popen([*command, "--scale", "smoke"], env=environment())
     first = tmp_path / "reacher-easy" / "planet-seed0" / "results.json"
@@ -134,6 +138,74 @@ def test_killed_in_the_middle_and_started_again(study: Study, folder: Path, tmp_
     done = first.stat().st_mtime_ns
     again = study.numbers(*arguments)
     assert first.stat().st_mtime_ns == done
-    assert again == study.numbers("figure4", "--run", folder, *TASK)
+    assert again == study.numbers("planet/figure4", "--run", folder, *TASK)
     pictures = [imageio.imread(at / "figure4.png") for at in (folder, tmp_path)]
     assert (pictures[0] == pictures[1]).all()
+
+
+@pytest.fixture(scope="module")
+def dreamer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of Dreamer's studies, in all workers."""
+    return shared_folder(tmp_path_factory, "dreamer-studies")
+
+
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        ("figure6", {"Dreamer", "PlaNet"}),
+        ("figure7", {"Dreamer", "no value", "PlaNet"}),
+        ("figure8", {"reconstruction", "contrastive", "reward only"}),
+        ("figure9", {"Dreamer", "no value", "PlaNet"}),
+        ("figure10", {"reconstruction", "contrastive", "reward only"}),
+    ],
+)
+def test_a_study_of_dreamer(
+    study: Study, dreamer_folder: Path, name: str, variants: set[str]
+) -> None:
+    found = study.numbers(f"dreamer/{name}", "--run", dreamer_folder, *TASK)
+    assert found["last_tests"] == 3
+    scores = found["tasks"]["reacher-easy"]
+    assert set(scores) == variants
+    assert all(len(scores[variant]["scores"]) == 1 for variant in variants)
+    if name == "figure6":
+        (axis,) = study.figures[0].axes
+        labels = axis.get_legend_handles_labels()[1]
+        assert {label.removesuffix(", 1 seed") for label in labels} == variants
+    else:
+        assert study.curves() == variants
+    assert imageio.imread(dreamer_folder / f"{name}.png").std() > 5
+    assert (dreamer_folder / f"{name}.md").exists() == (name in ("figure6", "figure7", "figure9"))
+
+
+@pytest.mark.parametrize(
+    ("figure", "variants", "curves"),
+    [
+        (
+            "figure4",
+            {f"{way}, horizon {h}" for way in ("Dreamer", "no value", "PlaNet") for h in (2, 3)},
+            {"Dreamer", "no value", "PlaNet"},
+        ),
+        ("figure11", {"R = 1", "R = 2", "R = 4"}, {"R = 1", "R = 2", "R = 4"}),
+    ],
+)
+def test_a_study_of_dreamer_of_which_one_run_is_missing(
+    study: Study, tmp_path: Path, figure: str, variants: set[str], curves: set[str]
+) -> None:
+    """Its other runs are there already, so that no more than one is trained."""
+    comparison, scale = PAPER.at(figure, "smoke")
+    members = runs.members(comparison, scale.changed(("reacher-easy",), None, None), tmp_path)
+    for member in members[:-1]:
+        finish(member, lambda task, i: 5.0, tests=((3, 1.0),))
+    found = study.numbers(f"dreamer/{figure}", "--run", tmp_path, *TASK)
+    assert set(found["tasks"]["reacher-easy"]) == variants
+    assert members[-1].results is not None
+    assert study.curves() == curves
+
+
+def test_looking_into_a_dreamer(study: Study, dreamer_folder: Path) -> None:
+    study("dreamer/figure5", "--run", dreamer_folder, "--episodes", 1)
+    found = json.loads((dreamer_folder / "figure5.json").read_text())
+    assert (found["figure"], found["task"], set(found["models"])) == (5, "reacher-easy", {"RSSM"})
+    assert study.curves() >= {"RSSM"}
+    (run,) = [model["run"] for model in found["models"].values()]
+    assert Path(run) == dreamer_folder / "reacher-easy" / "dreamer-seed0"

@@ -203,11 +203,11 @@ def _simulated(arguments: Arguments) -> str:
         if getattr(arguments, option):
             name = option.replace("_", "-")
             raise UsageError(f"--{name} means nothing to --agent simulator: leave it out")
-    from armillary.studies import simulator
+    from armillary.studies.trials import Trial, evaluate
     from armillary.training.evaluation import Scores
 
     trials = [
-        simulator.Trial(
+        Trial(
             str(arguments.task),
             index,
             arguments.seed,
@@ -217,7 +217,7 @@ def _simulated(arguments: Arguments) -> str:
         )
         for index in range(arguments.episodes or 3)
     ]
-    records = simulator.evaluate(trials, arguments.folder, threads=arguments.threads)
+    records = evaluate(trials, arguments.folder, threads=arguments.threads)
     scores = Scores(tuple(record.score for record in records))
     unstable, candidates = (
         sum(getattr(record, name) for record in records) for name in ("unstable", "candidates")

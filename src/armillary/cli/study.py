@@ -7,31 +7,22 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from armillary.cli.options import parse
 from armillary.cli.stdout import own_stdout, say, show
-from armillary.errors import UsageError, nearest
+from armillary.errors import UsageError
+
+if TYPE_CHECKING:
+    from armillary.studies.comparisons import Paper
+    from armillary.studies.registry import Study
 
 Scale = Literal["smoke", "small", "paper"]
-
-STUDIES = {
-    "figure4": "model designs: RSSM, SSM, RNN",
-    "figure5": "agent designs: PlaNet, random collection, random shooting",
-    "figure6": "one agent for all tasks, mean over the tasks",
-    "figure7": "one agent for all tasks, each task",
-    "figure8": "latent overshooting, on the RSSM and the DRNN",
-    "figure9": "activation functions, ReLU and ELU",
-    "figure10": "open-loop video prediction of the models",
-    "figure11": "the simulator's state, told from the models' latent state",
-    "figure12": "the planner's settings on the true simulator",
-    "table1": "final performance beside the paper's",
-}
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Train what a figure of PlaNet compares, as far as it is missing, and draw it.
+    """Train what a figure of a paper compares, as far as it is missing, and draw it.
 
     Says at the start what it will cost. A study that is stopped goes on with the same command;
     studies in one folder share their runs, and so may several processes.
@@ -41,7 +32,8 @@ class Runs:
     """smoke: seconds for each run, to see that everything works. small: hours on a laptop. paper:
     the paper's tasks, seeds and episodes."""
     run: Path | None = None
-    """Folder of the runs and pictures. Default: runs/study-SCALE."""
+    """Folder of the runs and pictures. Default: runs/study-SCALE, of Dreamer's figures
+    runs/study-dreamer-SCALE."""
     tasks: tuple[str, ...] | None = None
     """Tasks in place of the scale's."""
     seeds: int | None = None
@@ -60,25 +52,27 @@ class Runs:
 
 @dataclass(frozen=True)
 class Looks:
-    """Look into the models of figure 4's runs, or of runs of your own.
+    """Look into the models of the paper's own runs, or of runs of yours.
 
-    The runs of figure 4 (seed 0) that are missing are trained first.
+    The paper's own are those of PlaNet's figure 4, or Dreamer's, with seed 0; what is missing of
+    them is trained first.
     """
 
     runs: tuple[Path, ...] = ()
-    """Run folders of one task, in place of figure 4's."""
+    """Run folders of one task, in place of the paper's own."""
     labels: tuple[str, ...] | None = None
     """What the pictures call them. Default: their dynamics, with the folder where two are equal."""
     scale: Scale = "small"
-    """Of figure 4's runs."""
+    """Of the paper's own runs."""
     run: Path | None = None
-    """Folder to write into. Default: the first one of `--runs`, or figure 4's, runs/study-SCALE."""
+    """Folder to write into. Default: the first one of `--runs`, or that of the paper's studies,
+    runs/study-SCALE, of Dreamer's figures runs/study-dreamer-SCALE."""
     task: str | None = None
-    """The task to look at: of figure 4's runs (default: cheetah-run), or one that runs of several
-    tasks have learned (default: the first)."""
+    """The task to look at: of the paper's own runs (default: cheetah-run), or one that runs of
+    several tasks have learned (default: the first)."""
     episodes: int = 10
     """Held-out episodes that the models are judged by, played by the first run's agent with action
-    noise. In figure 11 small networks are fitted on these, and judged on half as many more."""
+    noise. In planet/figure11 small networks are fitted on these and judged on half as many more."""
     seed: int = 0
     """Seed of these episodes and of all that is drawn from the models."""
     trust: bool = False
@@ -121,25 +115,25 @@ class Settings:
 
 def run(argv: list[str]) -> int:
     """Runs the study and says where its picture is."""
+    from armillary.studies import registry
+
     if not argv or argv[0] in ("-h", "--help"):
-        rows = "\n".join(f"  {name:<10} {what}" for name, what in STUDIES.items())
+        wide = max(map(len, registry.STUDIES))
+        rows = "\n".join(f"  {s.name:<{wide}}  {s.shows}" for s in registry.STUDIES.values())
         show(
-            "usage: armillary study NAME [options]\n\nRun what a table or figure of PlaNet needs, "
+            "usage: armillary study NAME [options]\n\nRun what a table or figure of a paper needs, "
             f"as far as it is missing, and draw it.\n\n{rows}\n\n"
+            "Without the paper's name where only one has such a figure (figure12, table1).\n"
             "`armillary study NAME --help` shows the options of a study."
         )
         return 0 if argv else 2
     name, *rest = argv
-    if name not in STUDIES:
-        raise UsageError(
-            f"unknown study {name!r}, expected one of {', '.join(STUDIES)}."
-            + nearest(name, STUDIES)
-        )
-    if name == "figure12":
-        return _settings(_parse(Settings, name, rest))
-    if name in ("figure10", "figure11"):
-        return _looks(name, _parse(Looks, name, rest))
-    return _runs(name, _parse(Runs, name, rest))
+    study = registry.find(name)
+    if study.kind == "planner":
+        return _settings(_parse(Settings, study.name, rest))
+    if study.kind == "training":
+        return _runs(study, _parse(Runs, study.name, rest))
+    return _looks(study, _parse(Looks, study.name, rest))
 
 
 T = TypeVar("T")
@@ -156,94 +150,82 @@ def _parse(kind: type[T], name: str, argv: list[str]) -> T:
     return arguments
 
 
-def _runs(name: str, arguments: Runs) -> int:
-    from armillary.studies import comparisons, figures
+def _runs(study: Study, arguments: Runs) -> int:
+    from armillary.studies import figures, scores
     from armillary.studies import runs as training
 
-    comparison = comparisons.COMPARISONS[name]
-    scale = comparisons.scale(arguments.scale, comparison)
+    paper = study.declarations()
+    comparison, scale = paper.at(study.figure, arguments.scale)
     scale = scale.changed(arguments.tasks, arguments.seeds, arguments.episodes)
-    folder = arguments.run or Path("runs") / f"study-{arguments.scale}"
+    folder = arguments.run or paper.place(arguments.scale)
     members = training.members(comparison, scale, folder)
     with own_stdout() as out:
         if not arguments.draw_only:
             missing = [member for member in members if member.results is None]
             if missing:
-                if all(member.results is None for member in members):
-                    say("timing an update and a plan, to say what the study will cost")
-                say(training.cost(members, missing, arguments.workers))
+                say(training.cost(members, missing, arguments.workers, announce=say))
             if arguments.plan_only:
                 return 0
             if missing:
                 training.run(missing, workers=arguments.workers, announce=say)
-        files = figures.write(comparison, members, folder, name)
-        numbers = figures.statistics(comparison, members)
-        if name == "table1":
-            files.append(figures.write_table(numbers, folder))
-        text = json.dumps(numbers) if arguments.json else figures.text(numbers)
-        show(text, out)
+        files = figures.write(comparison, members, folder, study.figure)
+        numbers = scores.statistics(comparison, members)
+        show(json.dumps(numbers) if arguments.json else scores.text(numbers), out)
         (say if arguments.json else partial(show, out=out))("\n".join(map(str, files)))
     return 0
 
 
-def _looks(name: str, arguments: Looks) -> int:
-    from armillary.studies import comparisons, figure10, figure11
-    from armillary.studies import runs as training
+def _looks(study: Study, arguments: Looks) -> int:
+    from armillary.studies import foresight
+    from armillary.studies.planet import figure11
     from armillary.training.run import Run
 
-    runs = list(arguments.runs)
-    folder = arguments.run or (runs[0] if runs else Path("runs") / f"study-{arguments.scale}")
+    paper, runs = study.declarations(), list(arguments.runs)
+    folder = arguments.run or (runs[0] if runs else paper.place(arguments.scale))
     if not runs and Run(folder).exists:
         raise UsageError(
             f"{str(folder)!r} is a run: give it as --runs to look into it; --run is the folder to "
             "write into"
         )
     with own_stdout() as out:
-        if not runs:
-            comparison = comparisons.COMPARISONS["figure4"]
-            scale = comparisons.scale(arguments.scale, comparison)
-            shown = "cheetah-run" if "cheetah-run" in scale.tasks else scale.tasks[0]
-            scale = scale.changed((arguments.task or shown,), 1, None)
-            members = training.members(comparison, scale, folder)
-            if arguments.labels is not None and len(arguments.labels) != len(members):
-                raise UsageError(
-                    f"{len(arguments.labels)} labels are given for figure 4's {len(members)} runs"
-                )
-            missing = [member for member in members if member.results is None]
-            if missing:
-                say(training.cost(members, missing, 1))
-                training.run(missing, announce=say)
-            runs = [member.folder for member in members]
-        files = (
-            figure10.run(
-                runs,
-                folder,
-                labels=arguments.labels,
-                task=arguments.task,
-                episodes=arguments.episodes,
-                seed=arguments.seed,
-                trust=arguments.trust,
-                announce=say,
-            )
-            if name == "figure10"
-            else figure11.run(
-                runs,
-                folder,
-                labels=arguments.labels,
-                task=arguments.task,
-                train_episodes=arguments.episodes,
-                test_episodes=max(1, arguments.episodes // 2),
-                seed=arguments.seed,
-                trust=arguments.trust,
-                announce=say,
-            )
-        )
+        runs = runs or _own_runs(study, paper, folder, arguments)
+        given: dict[str, Any] = {
+            name: getattr(arguments, name) for name in ("labels", "task", "seed", "trust")
+        }
+        if study.kind == "prediction":
+            number = int(study.figure.removeprefix("figure"))
+            given |= {"figure": number, "episodes": arguments.episodes}
+            files = foresight.run(runs, folder, announce=say, **given)
+        else:
+            tested = max(1, arguments.episodes // 2)
+            given |= {"train_episodes": arguments.episodes, "test_episodes": tested}
+            files = figure11.run(runs, folder, announce=say, **given)
         show("\n".join(map(str, files.values())), out)
     return 0
 
 
+def _own_runs(study: Study, paper: Paper, folder: Path, arguments: Looks) -> list[Path]:
+    """Returns the paper's own runs that are looked into; trains those that are missing."""
+    from armillary.studies import runs as training
+
+    comparison, scale = paper.at(study.of, arguments.scale)
+    shown = "cheetah-run" if "cheetah-run" in scale.tasks else scale.tasks[0]
+    scale = scale.changed((arguments.task or shown,), 1, None)
+    members = training.members(comparison, scale, folder)
+    if arguments.labels is not None and len(arguments.labels) != len(members):
+        raise UsageError(
+            f"{len(arguments.labels)} labels are given for the {len(members)} runs of "
+            f"{study.paper}/{study.of}: give as many, or none"
+        )
+    missing = [member for member in members if member.results is None]
+    if missing:
+        say(training.cost(members, missing, 1, announce=say))
+        training.run(missing, announce=say)
+    return [member.folder for member in members]
+
+
 def _settings(arguments: Settings) -> int:
-    from armillary.studies import figure12
+    from armillary.studies.planet import figure12
 
     given = ("horizons", "iterations", "candidates", "fractions", "episodes", "task", "seed")
     changed = {name: getattr(arguments, name) for name in given}

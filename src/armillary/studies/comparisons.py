@@ -1,47 +1,62 @@
-"""What each figure of PlaNet compares, and at which scales."""
+"""What a figure compares: its lines, on which tasks, at which size.
+
+The figures of a paper are declared in a folder of its own (`armillary.studies.planet.comparisons`,
+`armillary.studies.dreamer.comparisons`); this file says what a declaration is made of.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
 
-from armillary.config import (
-    CollectionConfig,
-    EnvironmentConfig,
-    EvaluationConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    PlanetConfig,
-    PlannerConfig,
-    TrainingConfig,
-    changed,
-    planet_paper,
-    planet_small,
-)
-from armillary.envs.catalogue import PLANET
+from armillary.config import Config, changed, preset
 from armillary.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of a figure: an agent that differs from PlaNet in some fields.
+    """One line of a figure, or a point of one: an agent that differs in some fields from another.
 
     Attributes:
-        label: what the figure calls it.
+        label: what the figure calls it; in a figure of points, variants of one label make a line.
         changes: the fields, by dotted name.
         together: one agent learns all tasks.
+        agent: another agent than the scale's, beside it: with its world model, data and tests.
+            None: the scale's own.
+        at: where it lies on the x-axis of a figure of points.
     """
 
     label: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     together: bool = False
+    agent: str | None = None
+    at: float | None = None
 
     @property
     def name(self) -> str:
         """A name for folders, made of the changes: the same agent has the same one everywhere."""
+        agent = [] if self.agent is None else [self.agent.replace(":", "-")]
         parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in self.changes.items()]
-        return "+".join(parts).replace("_", "-") or "planet"
+        return "+".join([*agent, *parts]).replace("_", "-") or "planet"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Mean final scores that papers and their authors give, to compare with.
+
+    Attributes:
+        scores: for each task those of each agent, as far as they are given.
+        sources: for each agent where its scores are from, and after how much experience.
+        drawn: those that are drawn beside curves, each in a shade of grey.
+        note: what else is published, in a sentence.
+    """
+
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    drawn: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,61 +66,33 @@ class Comparison:
     title: str
     variants: tuple[Variant, ...]
     over_tasks: bool = False
-    """One panel with the mean over all tasks (Figure 6), not a panel for each."""
+    """Also all tasks together; curves are then their mean, in one panel."""
+    picture: Literal["curves", "points", "bars"] = "curves"
+    """curves: test scores against collected episodes, a panel for each task. points: final scores
+    against `Variant.at`. bars: final scores on each task, beside the published ones."""
+    axis: str = ""
+    """Of points: what `Variant.at` is."""
+    last_tests: int | None = None
+    """Final scores are those of so many tests, the last ones. None: of the one at the end."""
+    published: Published = Published()
+    """What is drawn and written beside it."""
+    table: bool = False
+    """Whether a table of the final scores is written, the published ones beside them."""
+    tasks: tuple[str, ...] = ()
+    """On which tasks; none given: those of the scale."""
+    seeds: int | None = None
+    """How many seeds; None: as many as the scale has."""
+    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is different at a scale: fields of this class, by the scale's name."""
 
+    def name_of(self, variant: Variant) -> str:
+        """Returns what the numbers call a variant."""
+        at = variant.at
+        return variant.label if at is None else f"{variant.label}, {self.axis} {at:g}"
 
-_PLANET = Variant("PlaNet (RSSM)")
-_SHOOTING = {"planner.iterations": 1, "planner.elites": 1, "planner.candidates": 1000}
-
-COMPARISONS: dict[str, Comparison] = {
-    "figure4": Comparison(
-        "Model designs",
-        (
-            _PLANET,
-            Variant("stochastic (SSM)", {"model.dynamics": "ssm"}),
-            Variant("deterministic (GRU)", {"model.dynamics": "rnn"}),
-        ),
-    ),
-    "figure5": Comparison(
-        "Agent designs",
-        (
-            Variant("PlaNet"),
-            Variant("random collection", {"collection.policy": "random"}),
-            Variant("random shooting", _SHOOTING),
-        ),
-    ),
-    "figure6": Comparison(
-        "One agent for all tasks, mean over tasks",
-        (Variant("an agent for each task"), Variant("one agent for all tasks", together=True)),
-        over_tasks=True,
-    ),
-    "figure7": Comparison(
-        "One agent for all tasks",
-        (Variant("an agent for each task"), Variant("one agent for all tasks", together=True)),
-    ),
-    "figure8": Comparison(
-        "Latent overshooting",
-        (
-            _PLANET,
-            Variant("RSSM, latent overshooting", {"objective.overshooting": 12}),
-            Variant("DRNN", {"model.dynamics": "drnn"}),
-            Variant(
-                "DRNN, latent overshooting",
-                {"model.dynamics": "drnn", "objective.overshooting": 12},
-            ),
-        ),
-    ),
-    "figure9": Comparison(
-        "Activation functions",
-        (
-            Variant("RSSM, ReLU"),
-            Variant("RSSM, ELU", {"model.activation": "elu"}),
-            Variant("SSM, ReLU", {"model.dynamics": "ssm"}),
-            Variant("SSM, ELU", {"model.dynamics": "ssm", "model.activation": "elu"}),
-        ),
-    ),
-    "table1": Comparison("Final performance", (Variant("PlaNet"),)),
-}
+    def at(self, scale: str) -> Comparison:
+        """Returns the comparison as it is at a scale."""
+        return replace(self, **self.scales.get(scale, {}), scales={})
 
 
 @dataclass(frozen=True)
@@ -113,12 +100,12 @@ class Scale:
     """How large the runs of a study are.
 
     Attributes:
-        base: the configuration of PlaNet; a run sets its task and its seed.
+        base: the configuration from which variants differ; a run sets its task and its seed.
         tasks: on which tasks.
         seeds: how many seeds.
     """
 
-    base: PlanetConfig
+    base: Config
     tasks: tuple[str, ...]
     seeds: int
 
@@ -131,7 +118,7 @@ class Scale:
         if several:
             raise UsageError(
                 f"the tasks of a study are given one by one, not as {several[0]!r}: with spaces "
-                "between them; figures 6 and 7 make one agent for all of them"
+                "between them; planet/figure6 and planet/figure7 make one agent for all of them"
             )
 
     def changed(
@@ -141,44 +128,52 @@ class Scale:
         base = self.base if episodes is None else changed(self.base, {"episodes": episodes})
         return Scale(base, tasks or self.tasks, seeds or self.seeds)
 
-
-def smoke() -> Scale:
-    """Seconds for each run: to see that everything works. The scores mean nothing."""
-    base = PlanetConfig(
-        preset="small",
-        episodes=3,
-        environment=EnvironmentConfig(renderer="warp", time_limit=80),
-        model=ModelConfig(stochastic=4, deterministic=8, hidden=8, depth=2),
-        objective=ObjectiveConfig(image_steps=4),
-        planner=PlannerConfig(horizon=3, iterations=2, candidates=10, elites=2),
-        training=TrainingConfig(collect_interval=2, batch_size=2, chunk_length=8),
-        collection=CollectionConfig(seed_episodes=2),
-        evaluation=EvaluationConfig(every=1, episodes=1, final_episodes=1),
-    )
-    return Scale(base, ("reacher-easy", "cartpole-swingup"), seeds=1)
+    def config(self, variant: Variant, task: str, seed: int) -> Config:
+        """Returns the configuration of a run."""
+        own = variant.agent is None or variant.agent == self.base.agent
+        base = self.base if own else beside(self.base, str(variant.agent))
+        return changed(base, {**variant.changes, "task": task, "seed": seed})
 
 
-def small() -> Scale:
-    """The preset `small` on one task, three seeds: hours on a laptop."""
-    base = planet_small()
-    base = replace(base, evaluation=replace(base.evaluation, episodes=3))
-    return Scale(base, ("cheetah-run",), seeds=3)
+def beside(base: Config, agent: str) -> Config:
+    """Returns another agent's configuration that has all it shares with this one from it.
 
+    So PlaNet beside Dreamer has the same world model, environment, batches and tests, and plans as
+    its own preset of the same name does.
 
-def paper() -> Scale:
-    """The paper's: six tasks, five seeds, 1,000 episodes, ten trajectories."""
-    return Scale(planet_paper(), PLANET, seeds=5)
-
-
-SCALES: dict[str, Callable[[], Scale]] = {"smoke": smoke, "small": small, "paper": paper}
-
-
-def scale(name: str, comparison: Comparison) -> Scale:
-    """Returns the scale of that name for a comparison.
-
-    One agent for all tasks needs several of them: `small` takes three there.
+    Args:
+        base: of the first agent.
+        agent: the other one's name.
     """
-    found = SCALES[name]()
-    if len(found.tasks) == 1 and any(variant.together for variant in comparison.variants):
-        return replace(found, tasks=("cheetah-run", "cartpole-swingup", "reacher-easy"))
-    return found
+    other = preset(base.preset, agent)
+    shared = {
+        one.name: getattr(base, one.name)
+        for one in fields(other)
+        if one.name != "agent"
+        and type(getattr(base, one.name, None)) is type(getattr(other, one.name))
+    }
+    return replace(other, **shared)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The figures of a paper that are made of training runs.
+
+    Attributes:
+        folder: where its runs are kept, below `runs`; the scale's name is added.
+        comparisons: what each figure compares.
+        scales: the sizes in which its runs are made, smoke, small and paper.
+    """
+
+    folder: str
+    comparisons: Mapping[str, Comparison]
+    scales: Mapping[str, Callable[[], Scale]]
+
+    def at(self, figure: str, scale: str) -> tuple[Comparison, Scale]:
+        """Returns what a figure compares at a scale, and how large its runs are."""
+        comparison, found = self.comparisons[figure].at(scale), self.scales[scale]()
+        return comparison, found.changed(comparison.tasks, comparison.seeds, None)
+
+    def place(self, scale: str) -> Path:
+        """Returns the folder of its runs at a scale."""
+        return Path("runs") / f"{self.folder}-{scale}"

@@ -1,7 +1,7 @@
 """The training runs of a comparison: which there are, what they cost, and how they are run.
 
-A study is a list of runs. Studies share their runs: PlaNet on cheetah run, seed 0, is the same run
-in Figures 4 to 9 and in Table 1, and is trained once.
+A study is a list of runs. The studies of a paper share their runs: PlaNet on cheetah run, seed 0,
+is the same run in Figures 4 to 9 and in Table 1, and is trained once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armillary.config import Config, changed
+from armillary.config import Config
 from armillary.config.schedule import evaluation_due, updates_due
 from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
@@ -68,31 +68,58 @@ def _members(comparison: Comparison, scale: Scale, folder: Path) -> Iterator[Mem
     for seed in range(scale.seeds):
         for variant in comparison.variants:
             for task in (",".join(scale.tasks),) if variant.together else scale.tasks:
-                config = changed(scale.base, {**variant.changes, "task": task, "seed": seed})
+                config = scale.config(variant, task, seed)
                 place = "all" if variant.together else task
                 yield Member(variant, config, folder / place / f"{variant.name}-seed{seed}")
 
 
-def cost(members: Sequence[Member], missing: Sequence[Member], workers: int) -> str:
+def cost(
+    members: Sequence[Member],
+    missing: Sequence[Member],
+    workers: int,
+    announce: Callable[[str], None] = lambda text: None,
+) -> str:
     """Returns what the missing runs will take, as far as it is known.
 
-    The time is estimated from the runs in the folder that have ended; before there is one, from an
-    update and an action that are timed here.
+    The time is estimated for each agent: from the runs in the folder that have ended, and before
+    there is one, from an update and an action that are timed here.
+
+    Args:
+        members: the runs of the study.
+        missing: those that are to be trained.
+        workers: how many at the same time.
+        announce: is told what is timed.
     """
     episodes = sum(len(m.config.tasks) * m.config.episodes for m in missing)
-    updates = sum(_updates(member.config) for member in missing)
-    ended = [(m, m.results) for m in members if m.results is not None]
-    pace = sum(r["seconds"] for _, r in ended) / max(1, sum(_updates(m.config) for m, _ in ended))
+    updates, seconds, timed = 0, 0.0, []
+    agents = list(dict.fromkeys(member.config.agent for member in missing))
+    for agent in agents:
+        ahead = [member for member in missing if member.config.agent == agent]
+        due = sum(_updates(member.config) for member in ahead)
+        pace = _pace([m for m in members if m.config.agent == agent])
+        if pace is None:
+            announce(f"timing an update and an action of {agent}, to say what the study will cost")
+            pace = _seconds_per_update(ahead[0].config)
+            timed.append(agent)
+        updates += due
+        seconds += pace * due
     how = "by the runs that have ended"
-    if not ended:
-        pace, how = (
-            _seconds_per_update(missing[0].config),
-            "by one update and one action, timed here",
-        )
+    if timed:
+        before = "" if len(timed) == len(agents) else f"{how}; of {' and '.join(timed)} "
+        how = before + "by one update and one action, timed here"
     return (
         f"{len(missing)} of {len(members)} runs are missing: {episodes:,} episodes and {updates:,} "
-        f"updates; about {duration(pace * updates / min(workers, len(missing)))} ({how})"
+        f"updates; about {duration(seconds / min(workers, len(missing)))} ({how})"
     )
+
+
+def _pace(members: Sequence[Member]) -> float | None:
+    """Returns the seconds for an update, all else included, of the runs that have ended."""
+    ended = [(member, results) for member in members if (results := member.results)]
+    if not ended:
+        return None
+    updates = sum(_updates(member.config) for member, _ in ended)
+    return float(sum(results["seconds"] for _, results in ended) / max(1, updates))
 
 
 def _updates(config: Config) -> int:

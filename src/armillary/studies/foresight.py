@@ -1,4 +1,4 @@
-"""Open-loop video predictions beside the truth (PlaNet, Appendix H, Figure 10)."""
+"""Open-loop video predictions beside the truth (PlaNet, Figure 10; Dreamer, Figure 5)."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def run(
     length: int = LENGTH,
     seed: int = 0,
     held_out: str | os.PathLike[str] | None = None,
+    figure: int = 10,
     trust: bool = False,
     announce: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Path]:
@@ -68,6 +69,7 @@ def run(
         length: frames in all, the context included; fewer if an episode is shorter.
         seed: of the episodes, the stretches and the sampled states.
         held_out: folder of episodes as a run keeps them, that no run was trained on.
+        figure: the number that the files have.
         trust: whether code that a run folder names may be run (docs/trust.md).
         announce: is told what there is to play.
 
@@ -102,14 +104,14 @@ def run(
         players, played, mean_image=mean_image, context=context, length=length, seed=seed
     )
     files = {
-        "picture": out / "figure10.png",
-        "curves": out / "figure10-quality.png",
-        "video": out / "figure10.mp4",
-        "json": out / "figure10.json",
+        "picture": out / f"figure{figure}.png",
+        "curves": out / f"figure{figure}-quality.png",
+        "video": out / f"figure{figure}.mp4",
+        "json": out / f"figure{figure}.json",
     }
     draw_frames(comparison, files["picture"], shown)
     draw_quality(comparison, files["curves"])
-    content: dict[str, Any] = {"figure": 10, "task": task, "seed": seed}
+    content: dict[str, Any] = {"figure": figure, "task": task, "seed": seed}
     content |= comparison.as_dict()
     for (label, model), folder in zip(players.items(), folders, strict=True):
         content["models"][label] |= {"run": str(folder), "trained": training_of(model)}

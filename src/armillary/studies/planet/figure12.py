@@ -14,7 +14,7 @@ import numpy as np
 from armillary.config import PlannerConfig
 from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
-from armillary.studies.simulator import Stage, Trial, decisions, play_all, read, seconds_per_plan
+from armillary.studies.trials import Stage, Trial, decisions, play_all, read, seconds_per_plan
 from armillary.studies.workers import share
 
 AXES = ("horizons", "iterations", "candidates", "fractions")

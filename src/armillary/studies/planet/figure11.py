@@ -16,9 +16,9 @@ from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
 from armillary.files import write_atomically
-from armillary.studies.diagnostics import Diagnosis, diagnose
 from armillary.studies.heldout import HELD_OUT, load_models, record, training_of, world_model_config
-from armillary.studies.probes import ProbeConfig
+from armillary.studies.planet.diagnostics import Diagnosis, diagnose
+from armillary.studies.planet.probes import ProbeConfig
 from armillary.studies.states import ReadState
 from armillary.training.player import Player
 

@@ -23,7 +23,7 @@ from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
 from armillary.nets.pieces import in_pieces
-from armillary.studies.probes import CONSTANT, ProbeConfig, fit
+from armillary.studies.planet.probes import CONSTANT, ProbeConfig, fit
 from armillary.studies.states import REWARD, Recording
 
 

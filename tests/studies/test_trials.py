@@ -17,8 +17,8 @@ from armillary import seeding
 from armillary.config import PlannerConfig
 from armillary.errors import RunError, StorageError, UsageError
 from armillary.files import Locked, lock
-from armillary.studies import simulator
-from armillary.studies.simulator import Record, Stage, Trial, play, play_all, read
+from armillary.studies import trials
+from armillary.studies.trials import Record, Stage, Trial, play, play_all, read
 
 QUICK = PlannerConfig(horizon=3, iterations=2, candidates=12, elites=3)
 TRIAL = Trial("cartpole-swingup", planner=QUICK, repeat=4, time_limit=30)
@@ -189,7 +189,7 @@ def test_processes_share_the_work_and_do_nothing_twice(whole: Record, tmp_path: 
     code = f"""
 import os, sys
 from pathlib import Path
-from armillary.studies.simulator import *
+from armillary.studies.trials import *
 from armillary.config import PlannerConfig
 trials = [Trial("cartpole-swingup", index, planner={QUICK!r}, repeat=4, time_limit=30)
           for index in range(6)]
@@ -214,10 +214,10 @@ play_all(trials, Stage(Path({str(tmp_path / "runs")!r}), 1, on_step))
 
 
 def test_the_number_of_decisions_is_known_beforehand() -> None:
-    assert simulator.decisions(TRIAL) == STEPS
-    assert simulator.decisions(Trial("walker-walk")) == 500
-    assert simulator.decisions(Trial("cartpole-swingup")) == 125
-    assert simulator.seconds_per_plan(TRIAL) > 0
+    assert trials.decisions(TRIAL) == STEPS
+    assert trials.decisions(Trial("walker-walk")) == 500
+    assert trials.decisions(Trial("cartpole-swingup")) == 125
+    assert trials.seconds_per_plan(TRIAL) > 0
 
 
 def test_a_task_without_a_simulator_is_refused(tmp_path: Path) -> None:
