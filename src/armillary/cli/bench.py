@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from armillary.cli.options import parse
+from armillary.cli.options import is_game_of, parse
 from armillary.cli.stdout import own_stdout, say, show
 from armillary.config import Backend, Config, changed, flatten, preset, to_dict
 from armillary.errors import UsageError
@@ -129,7 +129,7 @@ def simulator_rows(report: dict[str, Any]) -> list[str]:
 
 
 def _config(arguments: Arguments) -> Config:
-    config = preset(arguments.preset, arguments.agent, arguments.task)
+    config = preset(arguments.preset, arguments.agent, arguments.task, is_game_of(()))
     environment = dataclasses.replace(config.environment, renderer=arguments.renderer)
     config = dataclasses.replace(
         config, task=arguments.task or config.task, environment=environment
@@ -194,7 +194,7 @@ def table(report: dict[str, Any], config: Config) -> str:
         )
     rows += [
         f"  {'together':<24}{episode['seconds']:>10.2f} s, so {episode['episodes']} episodes take "
-        f"{episode['run_hours']:.1f} hours",
+        f"{_long(episode['run_hours'])}",
         "",
         f"Peak memory {report['peak_memory_bytes'] / 2**30:.2f} GiB"
         + _device_memory(report.get("peak_device_memory_bytes")),
@@ -218,6 +218,10 @@ def _row(
     times = [_seconds(timing[key]) for key in ("best_seconds", "median_seconds")] if timing else []
     best, median = times or ("", "")
     return f"{label:<{LABEL}}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
+
+
+def _long(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
 
 
 def _seconds(value: float) -> str:
