@@ -1,4 +1,4 @@
-"""World models with random parameters, made without compiling anything."""
+"""World models with random parameters, and a system that is known, in the place of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from armillary.config import ModelConfig
+from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
+from armillary.nets.distributions import Normal
 from armillary.spec import pixels
 
 
@@ -36,3 +38,43 @@ def _fill(shapes: WorldModel, seed: int) -> WorldModel:
         return jnp.asarray(generator.normal(0, fan**-0.5, leaf.shape), leaf.dtype)
 
     return jax.tree.map(fill, shapes)
+
+
+A, B, Q, R, GAMMA = 1.1, 0.5, 1.0, 0.3, 0.95
+"""x' = A x + B u, which alone runs away; the reward is -(Q x^2 + R u^2)."""
+
+
+class Linear(eqx.Module):
+    """A system in the place of a world model's dynamics; its state is x and the last u."""
+
+    gain: jax.Array
+    stochastic_size: int = eqx.field(static=True, default=0)
+    feature_size: int = eqx.field(static=True, default=2)
+
+    def features(self, state: LatentState) -> Any:
+        return state.deterministic
+
+    def predict(self, state: LatentState, action: Any, noise: Any) -> LatentState:
+        x = self.gain * state.deterministic[..., :1] + B * action
+        return state._replace(deterministic=jnp.concatenate([x, action], axis=-1))
+
+
+class System(eqx.Module):
+    """What a behaviour and a planner ask of a world model."""
+
+    dynamics: Linear
+    end: float = eqx.field(static=True, default=jnp.inf)
+
+    def reward(self, state: LatentState) -> Any:
+        x, u = state.deterministic[..., 0], state.deterministic[..., 1]
+        return -(Q * x**2 + R * u**2)
+
+    def goes_on(self, state: LatentState) -> Any:
+        return 1.0 * (jnp.abs(state.deterministic[..., 0]) < self.end)
+
+
+def starts_at(x: Any) -> LatentState:
+    """Returns states of the system, the last u 0."""
+    state = jnp.stack([x, jnp.zeros_like(x)], axis=-1)
+    empty = jnp.zeros((*x.shape, 0))
+    return LatentState(Normal(empty, empty), empty, state)

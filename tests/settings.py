@@ -11,8 +11,10 @@ from armillary.config import (
     CollectionConfig,
     Config,
     DreamerConfig,
+    EnsembleConfig,
     EnvironmentConfig,
     EvaluationConfig,
+    ExplorerConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
@@ -159,10 +161,41 @@ LEARNING_GAME = replace(
 )
 """A run that learns tic-tac-toe, though not to the end."""
 
+EXPLORING = ExplorerConfig(
+    task="toys:corridor",
+    preset="small",
+    episodes=9,
+    environment=EnvironmentConfig(observe="vector"),
+    model=LEARNING.model,
+    objective=LEARNING_DISCRETE.objective,
+    optimizer=LEARNING.optimizer,
+    behavior=replace(LEARNING_DREAMER.behavior, entropy_scale=1.0),
+    ensemble=EnsembleConfig(members=5, layers=1, hidden=32, rate=3e-3),
+    training=TrainingConfig(collect_interval=50, batch_size=16, chunk_length=10),
+    collection=CollectionConfig(seed_episodes=3),
+    evaluation=EvaluationConfig(every=100, episodes=1, final_episodes=1),
+)
+"""A run that finds the room of `toys.Corridor`, which random actions do not reach."""
+
+TINY_EXPLORER = replace(
+    EXPLORING,
+    task="toys:short",
+    episodes=4,
+    environment=EnvironmentConfig(),
+    model=TINY.model,
+    objective=TINY_DREAMER.objective,
+    behavior=TINY_DREAMER.behavior,
+    ensemble=EnsembleConfig(members=2, layers=1, hidden=8),
+    training=TINY.training,
+    collection=TINY.collection,
+    evaluation=TINY.evaluation,
+)
+"""A tiny run of the explorer, otherwise as `TINY_DREAMER`."""
+
 ALL = pytest.mark.parametrize(
     "config",
-    [TINY, TINY_DREAMER, TINY_DISCRETE, TINY_MUZERO, TINY_GAME],
-    ids=["planet", "dreamer", "discrete", "muzero", "game"],
+    [TINY, TINY_DREAMER, TINY_DISCRETE, TINY_EXPLORER, TINY_MUZERO, TINY_GAME],
+    ids=["planet", "dreamer", "discrete", "explorer", "muzero", "game"],
 )
 """What has to hold for every agent."""
 

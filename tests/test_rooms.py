@@ -28,7 +28,7 @@ BELOW = {room: ORDER[:rank] for rank, room in enumerate(ORDER)} | {
     "envs": FOUNDATIONS,  # they know nothing of models
     "replay": FOUNDATIONS,
 }
-ENVIRONMENTS = {"gymnasium", "dm_control", "mujoco", "mujoco_warp", "ale_py"}
+ENVIRONMENTS = {"gymnasium", "dm_control", "mujoco", "mujoco_warp", "ale_py", "pgx"}
 TRUE_SIMULATOR = SOURCE / "planners" / "simulator.py"
 """The one file of the numerical rooms that plans with an environment instead of a model."""
 

@@ -223,3 +223,34 @@ class Lamps(gym.Env):
 def lamps() -> gym.Env:
     """Makes a `Lamps`."""
     return Lamps()
+
+
+class Corridor(gym.Env):
+    """A corridor that begins at its left end; its last fifth, a room, is paid 1 a step.
+
+    30 steps of at most a twentieth of it. Uniform random actions come a third of the way and earn
+    nothing; the best play earns 14.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float64)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode."""
+        super().reset(seed=seed)
+        self.position, self.time = np.zeros(1), 0
+        return self.position, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Takes a step."""
+        self.position = np.clip(self.position + 0.05 * np.asarray(action), 0, 1)
+        self.time += 1
+        return self.position, float(self.position[0] > 0.8), False, self.time >= 30, {}
+
+
+def corridor() -> gym.Env:
+    """Makes a `Corridor`."""
+    return Corridor()

@@ -1,7 +1,7 @@
 """Dreamer as the other agents are: it trains, goes on, acts, and shows what it has."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,33 @@ def test_the_commands_know_it(run: Path, capsys: pytest.CaptureFixture) -> None:
     assert report["agent"] == "dreamer"
     assert "planner" not in report
     for argv in (["--planner.horizon", "5"], ["--planner.elites", "9"]):
-        with pytest.raises(UsageError, match="'dreamer' does not plan"):
+        with pytest.raises(UsageError, match=r"'dreamer' does not plan.*let it plan"):
             evaluate.run([str(run), *argv])
+
+
+def test_the_same_run_plans_when_it_is_told_to(run: Path, capsys: pytest.CaptureFixture) -> None:
+    """One name on the command line and in Python, and only what is given differs from the run."""
+    given = ["--planner.horizon", "2", "--planner.candidates", "9", "--planner.elites", "3"]
+    argv = [str(run), "--episodes", "2", "--json", "--act", "plan", *given]
+    assert evaluate.run(argv) == 0
+    told = json.loads(capsys.readouterr().out)
+    planner = replace(TINY_DREAMER.planner, horizon=2, candidates=9, elites=3)
+    assert told["planner"] == asdict(planner)
+    agent = armillary.load(run, act="plan", planner={"horizon": 2, "candidates": 9, "elites": 3})
+    assert agent.config.planner == agent.agent.config.planner == planner
+    assert list(agent.evaluate(2).scores) == told["scores"]
+    assert told["scores"] != list(armillary.load(run).evaluate(2).scores)
+
+
+def test_only_who_has_the_choice_takes_it(trained: Path) -> None:
+    with pytest.raises(UsageError, match="'planet' has no choice"):
+        armillary.load(trained, act="policy")
+    with pytest.raises(UsageError, match="--act is only for a run"):
+        evaluate.run(["--agent", "random", "--task", "cheetah-run", "--act", "plan"])
+    discrete = replace(TINY_DISCRETE, act="plan")
+    with pytest.raises(UsageError, match="discrete: leave --act plan out"):
+        train(discrete, trained.parent / "nowhere")
+    assert not (trained.parent / "nowhere").exists()
 
 
 def test_a_run_without_a_decoder_shows_what_it_has(run: Path) -> None:

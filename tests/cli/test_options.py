@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import pytest
 import tyro
 
-from armillary.cli import bench, doctor, evaluate, plot, study, tasks, train, video
+from armillary.cli import bench, distill, doctor, evaluate, plot, study, tasks, train, video
 from armillary.cli.options import parse
 from armillary.config import CONFIGS, PRESETS, flatten, preset, to_dict
 from armillary.errors import UsageError
@@ -27,13 +27,17 @@ def options(text: str) -> list[str]:
     return re.findall(r"^  (?:--[a-z-]+, )*--([a-z.-]+)", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("agent", CONFIGS)
+TRAINED = [agent for agent, config in CONFIGS.items() if config.made_by == "train"]
+
+
+@pytest.mark.parametrize("agent", TRAINED)
 def test_train_shows_twelve_first_and_all_on_demand(agent, capsys, monkeypatch):
     """All of the chosen agent, and nothing of the others."""
     monkeypatch.setenv("COLUMNS", "80")
     first = shown(train.run, "--agent", agent, "--help", capsys=capsys)
     names = {name.replace("_", "-") for name in flatten(to_dict(preset("small", agent)))}
-    expected = [name for name in train.FIRST if name in {*names, "run"}]
+    expected = train.first_options(preset("small", agent))
+    assert set(expected) <= {*names, "run"}
     assert options(first) == expected
     assert len(expected) == 12
     assert first.count("\n") < 75
@@ -46,7 +50,7 @@ def test_train_shows_twelve_first_and_all_on_demand(agent, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("agent", "name"), [(agent, name) for agent, presets in PRESETS.items() for name in presets]
+    ("agent", "name"), [(agent, name) for agent in TRAINED for name in PRESETS[agent]]
 )
 def test_defaults_are_those_of_the_preset(agent, name, capsys):
     text = shown(train.run, "--help-all", "--agent", agent, "--preset", name, capsys=capsys)
@@ -64,7 +68,10 @@ def test_defaults_are_those_of_the_preset(agent, name, capsys):
         (study.run, ["planet/figure4", "-h"]),
         (study.run, ["dreamer/figure5", "-h"]),
         (study.run, ["figure12", "--help"]),
-        *((command.run, ["--help"]) for command in (bench, doctor, evaluate, plot, tasks, video)),
+        *(
+            (command.run, ["--help"])
+            for command in (bench, distill, doctor, evaluate, plot, tasks, video)
+        ),
     ],
 )
 def test_no_sentence_is_broken_in_the_middle(run, argv, capsys, monkeypatch):
@@ -126,10 +133,11 @@ def test_an_agent_of_other_settings_brings_its_own_section(capsys):
     ("argv", "message"),
     [
         (
-            ["--agent", "dreamer", "--planner.horizon", "5"],
-            "option of planet.*agent here is dreamer",
+            ["--agent", "planet", "--act", "plan"],
+            "option of dreamer.*agent here is planet",
         ),
         (["--behavior.horizon=4"], "option of dreamer.*own sections are model.*planner"),
+        (["--agent", "distilled"], "not trained on a task.*armillary distill RUN"),
         (["--agent", "dreemer"], "Did you mean 'dreamer'"),
         (["--agent=dreamer", "--preset", "tiny"], "unknown preset 'tiny' of dreamer"),
     ],

@@ -15,52 +15,12 @@ from armillary.agents import dreamer
 from armillary.agents.dreamer import Dreamer, DreamerState
 from armillary.agents.world_model import init_optimizer
 from armillary.config import BehaviorConfig, DreamerConfig
-from armillary.dynamics.base import LatentState
 from armillary.nets.dense import Stack
-from armillary.nets.distributions import Normal
 from armillary.nets.policy import Policy
 from armillary.objectives.behavior import Imagined, Starts, behavior_loss, imagine, value_loss
 from armillary.replay.sampler import Batch
 from armillary.spec import Continuous, pixels
-
-A, B, Q, R, GAMMA = 1.1, 0.5, 1.0, 0.3, 0.95
-"""x' = A x + B u, which alone runs away; the reward is -(Q x^2 + R u^2)."""
-
-
-class Linear(eqx.Module):
-    """A system in the place of a world model's dynamics; its state is x and the last u."""
-
-    gain: jax.Array
-    stochastic_size: int = eqx.field(static=True, default=0)
-    feature_size: int = eqx.field(static=True, default=2)
-
-    def features(self, state: LatentState) -> Any:
-        return state.deterministic
-
-    def predict(self, state: LatentState, action: Any, noise: Any) -> LatentState:
-        x = self.gain * state.deterministic[..., :1] + B * action
-        return state._replace(deterministic=jnp.concatenate([x, action], axis=-1))
-
-
-class System(eqx.Module):
-    """What `behavior_loss` asks of a world model."""
-
-    dynamics: Linear
-    end: float = eqx.field(static=True, default=jnp.inf)
-
-    def reward(self, state: LatentState) -> Any:
-        x, u = state.deterministic[..., 0], state.deterministic[..., 1]
-        return -(Q * x**2 + R * u**2)
-
-    def goes_on(self, state: LatentState) -> Any:
-        return 1.0 * (jnp.abs(state.deterministic[..., 0]) < self.end)
-
-
-def _starts(x: Any) -> LatentState:
-    state = jnp.stack([x, jnp.zeros_like(x)], axis=-1)
-    empty = jnp.zeros((*x.shape, 0))
-    return LatentState(Normal(empty, empty), empty, state)
-
+from models import GAMMA, A, B, Linear, Q, R, System, starts_at
 
 CONFIG = BehaviorConfig(
     horizon=8, discount=GAMMA, slow_value_every=None, layers=1, hidden=16, initial_std=0.3,
@@ -75,7 +35,7 @@ def _networks(config: BehaviorConfig) -> tuple[Policy, Stack]:
 
 
 LOSS = eqx.filter_jit(behavior_loss)
-START = Starts(_starts(jnp.linspace(-0.5, 0.6, 4)))
+START = Starts(starts_at(jnp.linspace(-0.5, 0.6, 4)))
 
 
 @pytest.mark.parametrize("estimate", ["lambda", "fixed", "rewards"])
@@ -167,6 +127,22 @@ def test_gradients_reach_what_they_should_and_nothing_else() -> None:
     assert all(np.any(x) for x in jax.tree.leaves(gradient[2]))
 
 
+def test_another_reward_is_paid_where_the_action_is_taken() -> None:
+    """Worth in s_0 is the sum over the first H states, of their own actions: none is later."""
+    policy, value = _networks(CONFIG)
+    config = replace(CONFIG, estimate="rewards")
+
+    def paid(features: Any, actions: Any) -> Any:
+        return 3 * features[..., 0] + actions[..., 0]
+
+    key = jax.random.key(2)
+    _, imagined = LOSS(policy, SYSTEM, value, START, key, config, paid)
+    # of this system the last entry of a state is the action that has led to it
+    x, actions = np.asarray(imagined.features[:-1, :, 0]), np.asarray(imagined.features[1:, :, 1])
+    expected = [(3 * x + actions)[step:].sum(axis=0) for step in range(9)]
+    np.testing.assert_allclose(imagined.estimates, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_the_values_target_gets_no_gradient() -> None:
     """Eq. 8 regresses an estimate that is a constant: d loss / d v = v - V at each state."""
     features = jnp.arange(12.0).reshape(3, 2, 2)
@@ -191,7 +167,7 @@ def test_what_the_policy_sees_can_be_cut_from_the_gradient() -> None:
     whole, cut = gradient(CONFIG), gradient(replace(CONFIG, through_policy=False))
     assert np.abs(whole - cut).max() > 1e-4
     _, imagined = LOSS(policy, SYSTEM, value, START, jax.random.key(2), CONFIG)
-    states, _ = imagine(SYSTEM, policy, START, 8, jax.random.key(2), through_policy=False)
+    states, *_ = imagine(SYSTEM, policy, START, 8, jax.random.key(2), through_policy=False)
     np.testing.assert_allclose(states.deterministic, imagined.features, rtol=1e-5)
 
 
@@ -225,7 +201,7 @@ def _learn(agent: Dreamer, updates: int = 1500) -> Policy:
     def learn(moving: Any) -> Any:
         def step(moving: Any, key: Any) -> Any:
             x_key, key = jax.random.split(key)
-            start = Starts(_starts(jax.random.uniform(x_key, (64,), minval=-1.0, maxval=1.0)))
+            start = Starts(starts_at(jax.random.uniform(x_key, (64,), minval=-1.0, maxval=1.0)))
             state, metrics = agent.learn_behavior(eqx.combine(moving, fixed), start, key)
             return eqx.filter(state, eqx.is_array), metrics["loss/policy"]
 
@@ -254,7 +230,7 @@ def test_the_actor_reaches_the_optimal_cost(slow_value_every: int | None) -> Non
     policy = _learn(Dreamer(config, pixels(64, 1)))
 
     def learned(x: Any) -> Any:
-        return policy(_starts(jnp.asarray(x)).deterministic).mode()[..., 0]
+        return policy(starts_at(jnp.asarray(x)).deterministic).mode()[..., 0]
 
     assert best < 0.7 * _cost(lambda x: 0 * x)
     assert _cost(learned) < 1.05 * best

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from armillary.config import EnvironmentConfig, PlanetConfig, preset, to_dict
+from armillary.config import EnvironmentConfig, PlanetConfig, from_dict, preset, to_dict
 from armillary.errors import RunError, UsageError
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import read_metrics
@@ -247,6 +247,10 @@ def test_no_discount_head_is_what_is_now_left_open(
     run.check_made_with(values, run.config)
     if opened:
         run.check_same(config)
+    none = from_dict(values)  # of a run of today, in which it was asked for
+    run.open(none)
+    assert Run(tmp_path).config.model.discount_head is False
+    run.check_made_with(to_dict(none), Run(tmp_path).config)
 
 
 def test_another_number_of_cores_is_said(

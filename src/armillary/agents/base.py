@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped, UInt8
 
+from armillary.config import PlannerConfig
 from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
 from armillary.spec import MASK, Spec
@@ -30,6 +31,10 @@ class Actor(Hashable, Protocol):
 
     @property
     def spec(self) -> Spec: ...
+
+    def init(self, key: PRNGKeyArray) -> PyTree:
+        """Returns random parameters."""
+        ...
 
     def initial_belief(self, state: Any, environments: int) -> PyTree:
         """Returns the belief before an episode.
@@ -55,8 +60,6 @@ class Actor(Hashable, Protocol):
 @runtime_checkable
 class Agent(Actor, Protocol):
     """An actor that learns."""
-
-    def init(self, key: PRNGKeyArray) -> PyTree: ...
 
     def update(self, state: Any, batch: Batch, key: PRNGKeyArray) -> Updated: ...
 
@@ -124,6 +127,11 @@ class Acting(NamedTuple):
     name: str = "act"
     plural: str = "actions"
     size: str = ""
+
+    @classmethod
+    def planning(cls, planner: PlannerConfig) -> Acting:
+        """Returns that of an agent that plans, with the plan's size."""
+        return cls("plan", "plans", planner.size)
 
 
 @runtime_checkable

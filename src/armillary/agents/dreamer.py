@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
 
+from armillary.agents.base import Acting
 from armillary.agents.world_model import (
     WorldModelAgent,
     adam,
@@ -21,14 +22,17 @@ from armillary.agents.world_model import (
     init_optimizer,
     update_model,
 )
-from armillary.config import DreamerConfig, OptimizerConfig
+from armillary.config import DreamerConfig, OptimizerConfig, planner_of
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.envs.catalogue import names
+from armillary.errors import UsageError
 from armillary.nets.dense import Stack
 from armillary.nets.pieces import mean_in_pieces, on_cpu
 from armillary.nets.policy import Policy
-from armillary.objectives.behavior import Starts, behavior_loss, value_loss
+from armillary.objectives.behavior import Paid, Starts, behavior_loss, value_loss
+from armillary.planners.cem import cem
+from armillary.planners.rollout import Beyond, actor_sequences, latent_returns, used
 from armillary.replay.sampler import Batch
 
 CPU_STARTS = 500
@@ -65,10 +69,21 @@ class Dreamer(WorldModelAgent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.spec.discrete and self.config.act == "plan":
+            raise UsageError(
+                "the cross-entropy method plans continuous actions, but those of this task are "
+                "discrete: leave --act plan out, and the policy chooses them"
+            )
         if self.config.model.discount_head is None:
             ends = any(task not in names() for task in self.config.tasks)
             model = replace(self.config.model, discount_head=ends)
             object.__setattr__(self, "config", replace(self.config, model=model))
+
+    @property
+    def acting(self) -> Acting:
+        """A plan and its size, or an action of the policy."""
+        planner = planner_of(self.config)
+        return Acting() if planner is None else Acting.planning(planner)
 
     @property
     def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -102,17 +117,32 @@ class Dreamer(WorldModelAgent):
     ) -> tuple[DreamerState, dict[str, Float[Array, ""]]]:
         """Learns the dynamics, then the behaviour (Algorithm 1, lines 5 to 14)."""
         model_key, behavior_key = jax.random.split(key)
-        model, model_optimizer, metrics, posteriors = update_model(
-            state.model, state.optimizers[0], batch, model_key, self.config, self.loss
-        )
+        state, posteriors, metrics = self.learn_dynamics(state, batch, model_key)
         starts = Starts.of(posteriors, batch)
-        state = state._replace(model=model)
         state, of_behavior = self.learn_behavior(state, starts, behavior_key)
-        optimizers = (model_optimizer, *state.optimizers[1:])
-        return state._replace(optimizers=optimizers), metrics | of_behavior
+        return state, metrics | of_behavior
+
+    def learn_dynamics(
+        self, state: DreamerState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[DreamerState, LatentState, dict[str, Float[Array, ""]]]:
+        """Takes a step on the world model (Algorithm 1, lines 5 to 8).
+
+        Returns:
+            The parameters, the states that were inferred of the batch before the step, leading
+            axes (time, batch), and the metrics.
+        """
+        model, optimizer, metrics, posteriors = update_model(
+            state.model, state.optimizers[0], batch, key, self.config, self.loss
+        )
+        optimizers = (optimizer, *state.optimizers[1:])
+        return state._replace(model=model, optimizers=optimizers), posteriors, metrics
 
     def learn_behavior(
-        self, state: DreamerState, starts: Starts, key: PRNGKeyArray
+        self,
+        state: DreamerState,
+        starts: Starts,
+        key: PRNGKeyArray,
+        reward: Paid | None = None,
     ) -> tuple[DreamerState, dict[str, Float[Array, ""]]]:
         """Takes a step on the policy and one on the value model (Algorithm 1, lines 9 to 14).
 
@@ -120,6 +150,7 @@ class Dreamer(WorldModelAgent):
             state: the parameters, of which the world model stays as it is.
             starts: the states from which trajectories are imagined, one leading axis.
             key: of the samples.
+            reward: what actions are paid; None: what the world model predicts.
         """
         settings = self.config.behavior
         estimator = state.value if state.slow_value is None else state.slow_value
@@ -127,7 +158,7 @@ class Dreamer(WorldModelAgent):
         def gradients(starts: Starts, key: PRNGKeyArray) -> tuple[Any, Any, Any]:
             gradient_of = eqx.filter_value_and_grad(behavior_loss, has_aux=True)
             (loss, imagined), to_policy = gradient_of(
-                state.policy, state.model, estimator, starts, key, settings
+                state.policy, state.model, estimator, starts, key, settings, reward
             )
             means = {
                 "loss/policy": loss,
@@ -176,10 +207,46 @@ class Dreamer(WorldModelAgent):
         key: PRNGKeyArray,
         explore: bool,
     ) -> tuple[Float[Array, "environment action"], dict[str, Array]]:
-        """Takes the policy's mode, or where it is so set a sample to collect; and the `value`."""
+        """Takes the policy's mode, or where it is so set a sample to collect; and the `value`.
+
+        With `act` "plan" it plans instead, and returns also the `predicted_return` of each.
+        """
+        if self.config.act == "plan":
+            return self._plan(state, latent, mask, key)
         features = state.model.dynamics.features(latent)
         distribution = state.policy(features, mask)
         action = distribution.mode()
         if explore and self.config.behavior.collect == "sample":
             action = distribution.sample(state.policy.noise(key, len(action)))
         return action, {"value": state.value(features)[..., 0]}
+
+    def _plan(
+        self,
+        state: DreamerState,
+        latent: LatentState,
+        mask: Bool[Array | np.ndarray, "environment action"] | None,
+        key: PRNGKeyArray,
+    ) -> tuple[Float[Array, "environment action"], dict[str, Array]]:
+        """Plans in each environment, with the value and the actor's proposals if it is so set."""
+        planner, discount = self.config.planner, self.config.behavior.discount
+        beyond = Beyond(state.value, discount) if planner.value else None
+
+        def plan_one(latent: LatentState, mask: Any, key: PRNGKeyArray) -> Any:
+            actor_key = jax.random.fold_in(key, planner.iterations + 1)  # `cem` takes those before
+            actors: dict[str, Array] = {}
+            if planner.proposed or planner.start == "actor":
+                count = max(planner.proposed, 1)
+                sequences = actor_sequences(
+                    state.model, state.policy, latent, mask, actor_key,
+                    count=count, horizon=planner.horizon,
+                )  # fmt: skip
+                actors |= {"proposals": sequences} if planner.proposed else {}
+                actors |= {"mean": sequences[0]} if planner.start == "actor" else {}
+            evaluate = used(latent_returns(state.model, latent, beyond), mask)
+            plan = cem(evaluate, key, action_size=self.spec.action.size, config=planner, **actors)
+            return plan.mean[0], plan.predicted_return
+
+        keys = jax.random.split(key, latent.stochastic.shape[0])
+        action, returns = jax.vmap(plan_one)(latent, mask, keys)
+        value = state.value(state.model.dynamics.features(latent))[..., 0]
+        return action, {"predicted_return": returns, "value": value}

@@ -21,7 +21,7 @@ from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
 from armillary.planners.cem import cem
-from armillary.planners.rollout import latent_returns
+from armillary.planners.rollout import latent_returns, used
 from armillary.replay.sampler import Batch
 
 
@@ -49,9 +49,7 @@ class Planet(WorldModelAgent):
     @property
     def acting(self) -> Acting:
         """A plan, and its size in the letters of Algorithm 2."""
-        planner = self.config.planner
-        size = f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}"
-        return Acting("plan", "plans", size)
+        return Acting.planning(self.config.planner)
 
     def init(self, key: PRNGKeyArray) -> PlanetState:
         """Returns random parameters (Algorithm 1, line 2)."""
@@ -75,14 +73,8 @@ class Planet(WorldModelAgent):
         """Plans in each environment (Algorithm 2); returns also the `predicted_return` of each."""
 
         def plan_one(latent: LatentState, mask: Any, key: PRNGKeyArray) -> Any:
-            evaluate = latent_returns(state.model, latent)
-
-            def evaluate_used(candidates: Array, key: PRNGKeyArray) -> Array:
-                return evaluate(candidates if mask is None else candidates * mask, key)
-
-            plan = cem(
-                evaluate_used, key, action_size=self.spec.action.size, config=self.config.planner
-            )
+            evaluate = used(latent_returns(state.model, latent), mask)
+            plan = cem(evaluate, key, action_size=self.spec.action.size, config=self.config.planner)
             return plan.mean[0], plan.predicted_return
 
         keys = jax.random.split(key, latent.stochastic.shape[0])

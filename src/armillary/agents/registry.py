@@ -19,8 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from armillary.agents.base import Agent
+from armillary.agents.base import Actor
+from armillary.agents.distilled import Distilled
 from armillary.agents.dreamer import Dreamer
+from armillary.agents.explorer import Explorer
 from armillary.agents.muzero import MuZero
 from armillary.agents.planet import Planet
 from armillary.config import CONFIGS, PRESETS, Config
@@ -30,15 +32,18 @@ from armillary.envs import named
 from armillary.errors import UsageError, nearest
 from armillary.spec import Spec
 
-AGENTS: dict[str, Callable[..., Agent]] = {
+AGENTS: dict[str, Callable[..., Any]] = {
     "planet": Planet,
     "dreamer": Dreamer,
+    "explorer": Explorer,
     "muzero": MuZero,
+    "distilled": Distilled,
 }
 
 
-def make_agent(config: Config, spec: Spec) -> Agent:
-    """Returns the agent that the configuration names, `module:Class` too.
+def make_agent(config: Config, spec: Spec) -> Actor:
+    """Returns the agent that the configuration names, `module:Class` too: one that learns, an
+    `Agent`, where training makes it.
 
     Args:
         config: of the run.
@@ -48,7 +53,8 @@ def make_agent(config: Config, spec: Spec) -> Agent:
         UsageError: there is no such agent, or no such dynamics; or it cannot do what the spec asks.
     """
     know(config)
-    return AGENTS[config.agent](config, spec)
+    agent: Actor = AGENTS[config.agent](config, spec)
+    return agent
 
 
 def know(config: Config) -> None:
@@ -122,7 +128,7 @@ def register_dynamics(dynamics: Any, name: str | None = None) -> str:
     return name
 
 
-def know_agent(name: str) -> Callable[..., Agent]:
+def know_agent(name: str) -> Callable[..., Any]:
     """Returns an agent by its name; imports the module that `module:Class` names.
 
     Raises:

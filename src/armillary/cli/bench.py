@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from armillary.cli.options import is_game_of, parse
 from armillary.cli.stdout import own_stdout, say, show
-from armillary.config import Backend, Config, changed, flatten, preset, to_dict
+from armillary.config import Backend, Config, changed, flatten, planner_of, preset, to_dict
 from armillary.errors import UsageError
 
 QUICK = {
@@ -54,6 +54,8 @@ class Arguments:
     """The task. Default: the preset's."""
     dynamics: Literal["rssm", "ssm", "rnn", "drnn"] | None = None
     """The transition model, of an agent that has one. Default: the preset's."""
+    act: Literal["policy", "plan"] | None = None
+    """Who chooses the actions, of an agent that has the choice. Default: the preset's."""
     overshooting: int | None = None
     """D of latent overshooting (PlaNet, Eq. 7), likewise. Default: the preset's, 1."""
     simulators: tuple[str, ...] = ()
@@ -94,10 +96,10 @@ def run(argv: list[str]) -> int:
 
 def _simulators(arguments: Arguments, config: Config) -> int:
     from armillary.envs import PLANET
-    from armillary.machine.bench import describe, simulator_planner
+    from armillary.machine.bench import describe
     from armillary.machine.rollouts import measure_simulator
 
-    planner = simulator_planner(config)
+    planner = planner_of(config)
     if planner is None:
         raise UsageError(
             f"--simulators measures planning with the cross-entropy method, but {config.agent} "
@@ -136,6 +138,7 @@ def _config(arguments: Arguments) -> Config:
     )
     fields = flatten(to_dict(config))
     given = {
+        "act": arguments.act,
         "model.dynamics": arguments.dynamics,
         "objective.overshooting": arguments.overshooting,
     }
@@ -165,11 +168,17 @@ def table(report: dict[str, Any], config: Config) -> str:
     ]
     for name, rate in report["matrix_gflop_per_second"].items():
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
+<<<<<<< HEAD
     at_once = report["episode"]["side_by_side"]
     sizes = [acting["size"]] * bool(acting["size"]) + [f"{at_once} at once"] * (at_once > 1)
     size = f"({', '.join(sizes)})" if sizes else ""
+=======
+    size = f"({acting['size']})" if acting["size"] else ""
+    if report["update"]:
+        label = "update (B={}, L={})".format(*report["batch"])
+        rows.append(_work(label, report["update"]))
+>>>>>>> muzero
     rows += [
-        _work(f"update (B={report['batch'][0]}, L={report['batch'][1]})", report["update"]),
         *(_work(f"  {name}", timing) for name, timing in report["parts"].items()),
         _work(f"{acting['name']} {size}".strip(), report[acting["name"]]),
     ]

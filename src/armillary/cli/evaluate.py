@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from armillary.cli.options import parse
+from armillary.cli.options import parse, value_given
 from armillary.cli.stdout import own_stdout, say, show
-from armillary.config import Backend, EnvironmentConfig, Keywords, PlannerConfig
+from armillary.config import Backend, EnvironmentConfig, Keywords, PlannerConfig, planner_of
 from armillary.errors import UsageError
 from armillary.version import __version__
 
@@ -49,6 +50,8 @@ class Arguments:
     """Simulator steps after which an episode ends, of an agent without a run."""
     side_by_side: int | None = None
     """Episodes played at the same time. Default: 5, of the simulator always 1."""
+    act: Literal["policy", "plan"] | None = None
+    """Who chooses the actions in place of the run's choice, of an agent that has it: dreamer."""
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     """How to plan, with the simulator or with a run's model in place of the run's own settings
     (PlaNet, Algorithm 2)."""
@@ -81,20 +84,27 @@ def run(argv: list[str]) -> int:
 
 def _default(argv: list[str]) -> Arguments:
     """Returns what the options edit: with the planner's settings of the run, if one is named."""
+    planner = planner_in(argv)
+    return Arguments(planner=planner) if planner else Arguments()
+
+
+def planner_in(argv: Sequence[str]) -> PlannerConfig | None:
+    """Returns the planner's settings of the run that is named; None: there is none."""
     named = [argument for argument in argv if not argument.startswith("-")]
     if not named:  # quick
-        return Arguments()
+        return None
     from armillary.training.run import Run
 
     trust = "--trust" in argv
     runs = (Run(argument, trust=trust) for argument in named)
     run = next((run for run in runs if run.exists), None)
-    planner = getattr(run.config, "planner", None) if run else None
-    return Arguments(planner=planner) if planner else Arguments()
+    return planner_of(run.config, value_given(argv, "--act")) if run else None
 
 
 def _report(arguments: Arguments) -> str:
     """Plays the episodes; returns what is printed of them."""
+    if arguments.act and not arguments.run:
+        raise UsageError("--act is only for a run: leave it out")
     for option in ("planner", "threads", "folder"):
         if option == "planner" and arguments.run:
             continue
@@ -199,7 +209,7 @@ def _facts(
 
 def _simulated(arguments: Arguments) -> str:
     """Plans episodes with the true simulator; returns what is printed of them."""
-    for option in ("renderer", "side_by_side", "kwargs", "trust"):
+    for option in ("renderer", "side_by_side", "kwargs", "trust", "act"):
         if getattr(arguments, option):
             name = option.replace("_", "-")
             raise UsageError(f"--{name} means nothing to --agent simulator: leave it out")
@@ -262,11 +272,13 @@ def _trained(arguments: Arguments) -> _Played:
     from armillary.training.player import load
 
     assert arguments.run is not None
-    planner = arguments.planner
+    planner, act = arguments.planner, arguments.act
+    unchanged = _default([str(arguments.run), *(["--act", act] if act else [])]).planner
     player = load(
         arguments.run,
         renderer=arguments.renderer,
-        planner=None if planner == _default([str(arguments.run)]).planner else planner,
+        act=act,
+        planner=None if planner == unchanged else planner,
         trust=arguments.trust or arguments.task is not None,
     )
     counters = player.counters
@@ -276,7 +288,7 @@ def _trained(arguments: Arguments) -> _Played:
         "trained_episodes": counters["episodes"],
         "trained_updates": counters["updates"],
     }
-    if settings := getattr(player.config, "planner", None):
+    if settings := planner_of(player.config):
         facts["planner"] = asdict(settings)
     say(f"{counters['episodes']} episodes, {counters['updates']} updates")
     config = player.config

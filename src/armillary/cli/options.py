@@ -61,6 +61,16 @@ def parse(
     sys.exit(0)
 
 
+def value_given(argv: Sequence[str], option: str) -> str | None:
+    """Returns what was given for an option, before the options are parsed."""
+    for i, argument in enumerate(argv):
+        if argument == option and i + 1 < len(argv):
+            return argv[i + 1]
+        if argument.startswith(option + "="):
+            return argument.partition("=")[2]
+    return None
+
+
 @dataclass(frozen=True)
 class Option:
     """One option, ready to be shown."""

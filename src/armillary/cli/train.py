@@ -10,7 +10,11 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 import tyro
 
 from armillary.advice import command, tool
+<<<<<<< HEAD
 from armillary.cli.options import is_game_of, parse
+=======
+from armillary.cli.options import parse, value_given
+>>>>>>> muzero
 from armillary.cli.stdout import say, show
 from armillary.config import CONFIGS, Config, flatten, preset, to_dict
 from armillary.errors import ArmillaryError, StorageError, UsageError
@@ -23,10 +27,13 @@ FIRST = (
     "seed",
     "agent",
     "model.dynamics",
-    "planner.horizon",
     "behavior.horizon",
+<<<<<<< HEAD
     "search.simulations",
     "reanalyze",
+=======
+    "planner.horizon",
+>>>>>>> muzero
     "environment.action-repeat",
     "environment.time-limit",
     "environment.renderer",
@@ -55,9 +62,11 @@ class Arguments(Generic[AgentConfig]):
 def run(argv: list[str]) -> int:
     """Trains, then writes the report and says what to do with it."""
     default = _default(argv)
+    default.check_trained()
     _refuse_options_of_others(argv, default)
     kind = cast(Any, Arguments)[type(default)]  # only the options of the chosen agent
-    arguments = parse(kind, argv, "armillary train", default=Arguments(default), first=FIRST)
+    first = first_options(default)
+    arguments = parse(kind, argv, "armillary train", default=Arguments(default), first=first)
     config = arguments.config
     _check_task(config)
     from armillary.envs.named import check_trust, needing_trust
@@ -66,12 +75,14 @@ def run(argv: list[str]) -> int:
     folder = arguments.run or default_folder(config)
     place = folder.absolute()  # an environment may change the working folder
     goes_on = Run(folder).exists
-    if not arguments.trust and _value(argv, "--task") is None:
+    if not arguments.trust and value_given(argv, "--task") is None:
         source = _source(argv)
         if goes_on:
             check_trust(config.tasks, config.environment, folder)
         elif source is not None and source.exists:
             check_trust(config.tasks, config.environment, source.folder)
+        elif config.source is not None and config.source.startswith("minari:"):
+            check_trust(config.tasks, config.environment, config.source)
     Run(folder).check(config)
     trust = ("--trust",) if needing_trust(config.tasks, config.environment) else ()
     say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
@@ -88,6 +99,13 @@ def run(argv: list[str]) -> int:
     files = write_report(place, lambda path, error: failures.append((path, error)))
     show(f"{_scores(results)}\n{_advice(results, folder, files, trust)}")
     return _told(failures, folder)
+
+
+def first_options(config: Config) -> list[str]:
+    """Returns those of `FIRST` that an agent's configuration has; of several horizons the first."""
+    names = {"run", *(name.replace("_", "-") for name in flatten(to_dict(config)))}
+    horizons = [name for name in FIRST if name.endswith(".horizon") and name in names]
+    return [name for name in FIRST if name in names and name not in horizons[1:]]
 
 
 def _with_advice(stopped: Any, folder: Path, trust: tuple[str, ...]) -> Exception:
@@ -115,9 +133,9 @@ def _default(argv: list[str]) -> Config:
 
     That of the run in the folder if there is one and no preset is named, else the preset's.
     """
-    name, folder = _value(argv, "--preset"), _value(argv, "--run")
-    agent = _value(argv, "--agent") or "planet"
-    dynamics = _value(argv, "--dynamics") or _value(argv, "--model.dynamics") or ""
+    name, folder = value_given(argv, "--preset"), value_given(argv, "--run")
+    agent = value_given(argv, "--agent") or "planet"
+    dynamics = value_given(argv, "--dynamics") or value_given(argv, "--model.dynamics") or ""
     if ":" in agent + dynamics:  # code that is named here, and so may be run
         from armillary.agents.registry import know_agent, know_dynamics
 
@@ -128,20 +146,48 @@ def _default(argv: list[str]) -> Config:
 
         if Run(folder).exists:
             return Run(folder, trust="--trust" in argv).config
+<<<<<<< HEAD
     name, task = name or "small", _value(argv, "--task")
     config = dataclasses.replace(preset(name, agent, task, is_game_of(argv)), preset=name)
+=======
+    name, task = name or "small", value_given(argv, "--task")
+    config = dataclasses.replace(preset(name, agent, task), preset=name)
+>>>>>>> muzero
     source = _source(argv)
     if source is not None and source.exists:  # its episodes are of its task
         config = dataclasses.replace(
             config, task=source.config.task, environment=source.config.environment
         )
+    named = _source_name(argv)
+    if named is not None and named.startswith("minari:"):
+        config = _of_data_set(named, argv, config)
     return config
+
+
+def _of_data_set(source: str, argv: list[str], config: Config) -> Config:
+    """Returns a configuration of the task that a Minari data set was recorded in."""
+    from armillary.training.minari import task_of
+
+    given = value_given(argv, "--task")
+    found = (given, {}) if given is not None else task_of(source)
+    if found is None:
+        raise UsageError(
+            f"{source} does not say of which environment its episodes are: give --task (with "
+            "--evaluation.final-episodes 0 any name will do)"
+        )
+    task, kwargs = found
+    environment = dataclasses.replace(config.environment, kwargs=kwargs)
+    return dataclasses.replace(config, task=task, environment=environment)
+
+
+def _source_name(argv: list[str]) -> str | None:
+    return value_given(argv, "--from") or value_given(argv, "--source")
 
 
 def _source(argv: list[str]) -> Any:
     """Returns the run whose episodes are learned from, if `--from` names a folder."""
-    source = _value(argv, "--from") or _value(argv, "--source")
-    if source is None:
+    source = _source_name(argv)
+    if source is None or source.startswith("minari:"):
         return None
     from armillary.training.run import Run
 
@@ -163,16 +209,6 @@ def _refuse_options_of_others(argv: list[str], config: Config) -> None:
                 f"agent here is {config.agent}, whose own sections are {', '.join(own)}: "
                 f"`{command('train', '--agent', config.agent, '--help-all')}` shows them"
             )
-
-
-def _value(argv: list[str], option: str) -> str | None:
-    """Returns what was given for an option, before the options are parsed."""
-    for i, argument in enumerate(argv):
-        if argument == option and i + 1 < len(argv):
-            return argv[i + 1]
-        if argument.startswith(option + "="):
-            return argument.partition("=")[2]
-    return None
 
 
 def _check_task(config: Config) -> None:

@@ -1,10 +1,12 @@
 """Every setting of a run: dataclasses, presets, and their form as dictionaries."""
 
-from armillary.config.dreamer import BehaviorConfig, DreamerConfig
+from armillary.config.distilled import DistillationConfig, DistilledConfig
+from armillary.config.dreamer import ActorPlannerConfig, BehaviorConfig, DreamerConfig
+from armillary.config.explorer import EnsembleConfig, ExplorerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
 from armillary.config.keywords import Keywords
 from armillary.config.muzero import MuZeroConfig
-from armillary.config.planet import PlanetConfig, PlannerConfig
+from armillary.config.planet import PlanetConfig, PlannerConfig, planner_of
 from armillary.config.presets import CONFIGS, PRESETS, planet_paper, planet_small, preset
 from armillary.config.settings import (
     PLANET,
@@ -29,13 +31,18 @@ __all__ = [
     "PLANET",
     "PRESETS",
     "Activation",
+    "ActorPlannerConfig",
     "Backend",
     "BehaviorConfig",
     "CollectionConfig",
     "Config",
+    "DistillationConfig",
+    "DistilledConfig",
     "DreamerConfig",
+    "EnsembleConfig",
     "EnvironmentConfig",
     "EvaluationConfig",
+    "ExplorerConfig",
     "Keywords",
     "ModelConfig",
     "MuZeroConfig",
@@ -52,6 +59,7 @@ __all__ = [
     "from_dict",
     "planet_paper",
     "planet_small",
+    "planner_of",
     "preset",
     "to_dict",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from armillary.config.planet import PlannerConfig
 from armillary.config.settings import positive, require
 from armillary.config.world_model import Activation, WorldModelConfig
 
@@ -72,8 +73,55 @@ class BehaviorConfig:
 
 
 @dataclass(frozen=True)
+class ActorPlannerConfig(PlannerConfig):
+    """The cross-entropy method of an agent that has an actor and a value, too (`--act plan`).
+
+    The plan is that of PlaNet's preset `small`: the value stands for what is beyond its horizon.
+    What the actor proposes keeps it where the model and the value know what they say
+    (docs/results.md).
+    """
+
+    horizon: int = 8
+    iterations: int = 4
+    candidates: int = 150
+    elites: int = 15
+    value: bool = True
+    """Add the learned value at the horizon: a candidate's return is V_N^H (Dreamer, Eq. 5) with the
+    behaviour's discount. Off: the sum of the rewards up to the horizon (PlaNet)."""
+    proposals: float = 0.1
+    """Share of the J candidates that are not drawn: action sequences that the actor takes in
+    imagination, in every iteration."""
+    start: Literal["zero", "actor"] = "actor"
+    """The mean of the first belief over action sequences. actor: those of the actor's mode."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            0 <= self.proposals <= 1,
+            f"proposals is {self.proposals}, but it must be a share of the candidates, from 0 to 1",
+        )
+
+    @property
+    def proposed(self) -> int:
+        """How many of the candidates are the actor's: at least one, unless the share is 0."""
+        return max(1, round(self.proposals * self.candidates)) if self.proposals else 0
+
+
+@dataclass(frozen=True)
 class DreamerConfig(WorldModelConfig):
     """A run of Dreamer."""
 
     agent: str = "dreamer"
+    act: Literal["policy", "plan"] = "policy"
+    """Who chooses the actions. policy: the action model. plan: the cross-entropy method in the
+    world model, with the section `planner`; the behaviour is learned all the same."""
     behavior: BehaviorConfig = field(default_factory=BehaviorConfig)
+    planner: ActorPlannerConfig = field(default_factory=ActorPlannerConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.act == "policy" or not self.planner.value or self.behavior.estimate != "rewards",
+            "act is 'plan' with planner.value, but with behavior.estimate 'rewards' no value is "
+            "learned: add --planner.no-value, or take another estimate",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from armillary.config.settings import positive, require
+from armillary.config.settings import Config, positive, require
 from armillary.config.world_model import WorldModelConfig
 
 
@@ -41,6 +41,11 @@ class PlannerConfig:
             "refit 'mad' divides by K - 1, so elites (K) must be at least 2",
         )
 
+    @property
+    def size(self) -> str:
+        """How large a plan is, in the letters of Algorithm 2."""
+        return f"J={self.candidates}, I={self.iterations}, H={self.horizon}"
+
 
 @dataclass(frozen=True)
 class PlanetConfig(WorldModelConfig):
@@ -48,3 +53,16 @@ class PlanetConfig(WorldModelConfig):
 
     agent: str = "planet"
     planner: PlannerConfig = field(default_factory=PlannerConfig)
+
+
+def planner_of(config: Config, act: str | None = None) -> PlannerConfig | None:
+    """Returns the settings with which an agent plans; None: it acts without a planner.
+
+    Args:
+        config: of its run.
+        act: how it acts, in place of what the configuration says; only of an agent that has the
+            choice.
+    """
+    planner = getattr(config, "planner", None)
+    plans = getattr(config, "act", "plan") == "plan" if act is None else act == "plan"
+    return planner if plans and isinstance(planner, PlannerConfig) else None

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+<<<<<<< HEAD
 from typing import Any
+=======
+from dataclasses import fields, replace
+>>>>>>> muzero
 
+from armillary.config.distilled import DistilledConfig
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
+from armillary.config.explorer import EnsembleConfig, ExplorerConfig
 from armillary.config.muzero import (
     DescentConfig,
     MuZeroConfig,
@@ -25,7 +31,12 @@ from armillary.config.settings import (
     EvaluationConfig,
     TrainingConfig,
 )
-from armillary.config.world_model import ModelConfig, ObjectiveConfig, OptimizerConfig
+from armillary.config.world_model import (
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    WorldModelConfig,
+)
 from armillary.errors import UsageError, nearest
 
 
@@ -105,7 +116,35 @@ def dreamer_small() -> DreamerConfig:
     )  # fmt: skip
 
 
+<<<<<<< HEAD
 def muzero_paper(task: str | None = None, is_game: IsGame = known_game) -> MuZeroConfig:
+=======
+def explorer_paper() -> ExplorerConfig:
+    """An explorer with the networks of Dreamer's paper."""
+    return _exploring(dreamer_paper(), EnsembleConfig())
+
+
+def explorer_small() -> ExplorerConfig:
+    """An explorer that collects in minutes on two CPU cores."""
+    return _exploring(dreamer_small(), EnsembleConfig(members=5, hidden=128, rate=1e-3))
+
+
+def _exploring(dreamer: DreamerConfig, ensemble: EnsembleConfig) -> ExplorerConfig:
+    """Returns an explorer with the settings of a Dreamer, but for the weight of the entropy.
+
+    At first the members disagree everywhere. An actor that follows them soon gives the same action
+    always, where the tanh has no gradient left, and stays so when they have learned (of three
+    seeds in a corridor one with a weight of 0.01, with 1 none: `docs/results.md`).
+    """
+    values = {field.name: getattr(dreamer, field.name) for field in fields(dreamer)}
+    behavior = replace(dreamer.behavior, entropy_scale=1.0, collect="sample")
+    return ExplorerConfig(
+        **(values | {"agent": "explorer", "behavior": behavior, "ensemble": ensemble})
+    )
+
+
+def muzero_paper(task: str | None = None) -> MuZeroConfig:
+>>>>>>> muzero
     """The paper's agent: of a board game if the task is one, else of Atari."""
     if task is None or not is_game(task):
         return MuZeroConfig(task=task or "ALE/Pong-v5", environment=EnvironmentConfig(size=96))
@@ -160,17 +199,36 @@ def muzero_small(task: str | None = None, is_game: IsGame = known_game) -> MuZer
     )  # fmt: skip
 
 
+def distilled_small() -> DistilledConfig:
+    """A policy beside the world model of PlaNet's preset `small`, to measure what it costs."""
+    return _distilled(planet_small())
+
+
+def distilled_paper() -> DistilledConfig:
+    """The same beside the paper's world model."""
+    return _distilled(planet_paper())
+
+
+def _distilled(config: PlanetConfig) -> DistilledConfig:
+    shared = {f.name: getattr(config, f.name) for f in fields(WorldModelConfig)}
+    return DistilledConfig(**shared | {"agent": DistilledConfig.agent})
+
+
 PRESETS: dict[str, dict[str, Callable[..., Config]]] = {
     "planet": {"small": planet_small, "paper": planet_paper},
     "dreamer": {"small": dreamer_small, "paper": dreamer_paper},
+    "explorer": {"small": explorer_small, "paper": explorer_paper},
     "muzero": {"small": muzero_small, "paper": muzero_paper},
+    "distilled": {"small": distilled_small, "paper": distilled_paper},
 }
 """For each agent its presets, by name; one may take the task, and then depends on it."""
 
 CONFIGS: dict[str, type[Config]] = {
     "planet": PlanetConfig,
     "dreamer": DreamerConfig,
+    "explorer": ExplorerConfig,
     "muzero": MuZeroConfig,
+    "distilled": DistilledConfig,
 }
 """The configuration of each agent."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import arg
 
@@ -223,13 +223,16 @@ class Config:
     `preset(name, agent)` gives one; `dataclasses.replace` or the command line edits it.
     """
 
+    made_by: ClassVar[str] = "train"
+    """The command that makes such a run."""
+
     task: str = "cheetah-run"
     """A task of the control suite by its own name (`armillary tasks` lists them), a Gymnasium id
     (`module:id` where a module registers it) or `module:callable` that returns a Gymnasium
     environment; in Python also such a callable. Several, separated by commas: one agent learns all
     of them and is never told which one it plays; `planet`: the paper's six."""
     agent: str = ""
-    """The agent that learns: planet, dreamer, muzero, or `module:Class` of one's own."""
+    """The agent that learns: planet, dreamer, explorer, muzero, or `module:Class` of one's own."""
     preset: str = "paper"
     """The preset from which this configuration was made: small or paper."""
     seed: int = 0
@@ -237,9 +240,10 @@ class Config:
     episodes: int = 1000
     """Episodes to collect of each task, the seed episodes among them."""
     source: Annotated[str | None, arg(aliases=("--from",))] = None
-    """Learn from episodes that are there, and collect none: those of a run folder, or of a folder
-    of episode-*.npz. There are as many updates as in a run of so many `episodes`. With
-    `evaluation.final_episodes` 0 no environment is needed."""
+    """Learn from episodes that are there, and collect none: those of a run folder, of a folder of
+    episode-*.npz, or minari:NAME of a Minari data set on this disk (needs the extra `minari`).
+    There are as many updates as in a run of so many `episodes`. With `evaluation.final_episodes` 0
+    no environment is needed."""
     wandb: str | None = None
     """Weights & Biases project to which the scalars are sent, too (needs the extra `wandb`)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
@@ -256,6 +260,18 @@ class Config:
     def round_size(self) -> int:
         """Episodes of each task that are played before the agent learns from them."""
         return 1
+
+    def check_trained(self) -> None:
+        """Makes sure that training makes such a run.
+
+        Raises:
+            UsageError: another command does.
+        """
+        require(
+            self.made_by == "train",
+            f"the agent {self.agent!r} is not trained on a task, and learns no further: "
+            f"`armillary {self.made_by}` makes one",
+        )
 
     def __post_init__(self) -> None:
         if callable(self.task):

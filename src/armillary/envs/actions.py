@@ -52,6 +52,16 @@ class NormalizedActions(gymnasium.ActionWrapper):
             own = np.rint(own)
         return own.astype(self._space.dtype).clip(self._space.low, self._space.high)
 
+    def inverse(self, own: np.ndarray) -> Float32[np.ndarray, " n"]:
+        """Returns the action in [-1, 1] that an own action is that of: 0 where there is no choice.
+
+        Args:
+            own: within the bounds; what rounding has moved past them is moved back.
+        """
+        scale = np.where(self._scale > 0, self._scale, 1.0)
+        action = (np.asarray(own, np.float64) - self._center) / scale
+        return action.reshape(-1).clip(-1, 1).astype(np.float32)
+
 
 class DiscreteActions(gymnasium.ActionWrapper):
     """The numbers 0, 1, ..., n - 1 for discrete actions, from wherever they are counted."""
@@ -73,8 +83,12 @@ class DiscreteActions(gymnasium.ActionWrapper):
             )
         return self._own.dtype.type(number + self._own.start)
 
+    def inverse(self, own: int) -> np.integer:
+        """Returns the number from 0 of one of the environment's own actions."""
+        return np.int64(own) - np.int64(self._own.start)
 
-def own_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
+
+def own_actions(env: gymnasium.Env, name: str) -> NormalizedActions | DiscreteActions:
     """Returns an environment with actions as agents give them.
 
     Raises:

@@ -94,7 +94,7 @@ class BoardGame(gymnasium.Env):
             legal = np.flatnonzero(turn.mask)
             listed = ", ".join(map(str, legal[:20])) + (", ..." if len(legal) > 20 else "")
             raise UsageError(
-                f"the move {action!r:.50} is not legal here: the legal ones are {listed}; the "
+                f"the move {action!s:.50} is not legal here: the legal ones are {listed}; the "
                 "observation's 'mask' says which"
             )
         observation = self._play(int(action))

@@ -76,6 +76,10 @@ def control(
     if config.action_size is not None:
         env = PaddedActions(env, name, config.action_size)
     repeat = config.action_repeat or catalogue.action_repeat(task)
+    if repeat > 1 and isinstance(env.unwrapped, BoardGame):
+        raise UsageError(
+            f"action_repeat is {repeat}, but a move of {name} is made once: leave it out"
+        )
     return RepeatAction(env, repeat) if repeat > 1 else env
 
 

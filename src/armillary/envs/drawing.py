@@ -121,7 +121,7 @@ def _shogi_piece(pen: ImageDraw.ImageDraw, cell: str, x: float, y: float, side: 
 
 
 def _hexagons(pen: ImageDraw.ImageDraw, look: Look, cells: Cells, large: int) -> None:
-    """Draws the rhombus of hex: who began joins the top and the bottom, the other left and right."""
+    """Draws the rhombus of hex: who began joins top and bottom, the other left and right."""
     rows, columns = cells.shape
     width = large * 0.94 / (columns + (rows - 1) / 2 + 1)
     radius = width / sqrt(3)

@@ -127,7 +127,7 @@ def compiled(rules: pgx.Env) -> tuple[Callable[..., Any], Callable[..., Any]]:
 def _known(name: str) -> pgx.Env:
     import pgx
 
-    return pgx.make(name)  # type: ignore[arg-type]
+    return pgx.make(name)
 
 
 @lru_cache(maxsize=32)

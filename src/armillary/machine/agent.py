@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from armillary import seeding
-from armillary.agents.base import Acting, Agent, Describes, Divides, LearnsFromSteps
+from armillary.agents.base import Acting, Actor, Agent, Describes, Divides, LearnsFromSteps
 from armillary.config import Config, TrainingConfig
 from armillary.machine.flop import matrix_flop
 from armillary.machine.timing import Timing, timed
@@ -24,7 +24,7 @@ from armillary.spec import Spec
 from armillary.training.rollout import compiled
 
 
-def window_rows(config: Config, agent: Agent) -> tuple[int, int]:
+def window_rows(config: Config, agent: Actor) -> tuple[int, int]:
     """Returns the rows of a batch's windows, and how many of them come with an observation."""
     if isinstance(agent, LearnsFromSteps):
         before, after, observed = agent.windows
@@ -33,7 +33,7 @@ def window_rows(config: Config, agent: Agent) -> tuple[int, int]:
     return length, length
 
 
-def example_batch(config: Config, agent: Agent) -> Batch:
+def example_batch(config: Config, agent: Actor) -> Batch:
     """Returns random experience in the shape of a batch: B windows of L rows."""
     generator, spec = np.random.default_rng(0), agent.spec
     rows, seen = window_rows(config, agent)
@@ -102,17 +102,17 @@ def _time(function: Callable[..., Any], arguments: tuple[Any, ...], repeats: int
     )
 
 
-def time_copy(agent: Agent, config: Config, repeats: int) -> Timing:
+def time_copy(agent: Actor, config: Config, repeats: int) -> Timing:
     """Times the copying of a batch to the device."""
     batch = example_batch(config, agent)
     return timed(lambda: jax.block_until_ready(jax.device_put(batch)), repeats)
 
 
-def _on_device(agent: Agent, config: Config) -> Batch:
+def _on_device(agent: Actor, config: Config) -> Batch:
     return jax.device_put(example_batch(config, agent))
 
 
-def time_act(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
+def time_act(agent: Actor, config: Config, state: Any, repeats: int) -> Timing:
     """Times one action in each environment of a round, seen on the host, with exploration."""
     count = config.round_size
     observation = example_observation(agent.spec, (count,))
@@ -126,6 +126,6 @@ def time_act(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
     return timed(once, repeats, flop=flop)
 
 
-def acting(agent: Agent) -> Acting:
+def acting(agent: Actor) -> Acting:
     """Returns what the agent does for one action, in words."""
     return agent.acting if isinstance(agent, Describes) else Acting()

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from armillary import __version__, seeding
-from armillary.agents.base import Records
+from armillary.agents.base import Agent, Records
 from armillary.agents.registry import make_agent
-from armillary.config import Config, PlannerConfig
+from armillary.config import Config, planner_of
 from armillary.config.schedule import all_rounds, seed_rounds, updates_due
 from armillary.envs import action_repeat
 from armillary.envs.build import spec_of
@@ -88,11 +88,14 @@ def measure(
     state = jax.jit(agent.init)(seeding.key(0, "bench"))
     say(action.name)
     act = time_act(agent, config, state, 2 * repeats)
-    say("update")
-    update = time_update(agent, config, state, repeats)
-    parts = time_parts(agent, config, state, repeats)
+    update: Timing | None = None
+    parts: dict[str, Timing] = {}
+    if isinstance(agent, Agent):  # not one that only acts
+        say("update")
+        update = time_update(agent, config, state, repeats)
+        parts = time_parts(agent, config, state, repeats)
     simulator = None
-    planner = simulator_planner(config)
+    planner = planner_of(config)
     if planner is not None and first.task in names():
         say("plan on the true simulator")
         simulator = measure_simulator(
@@ -111,7 +114,7 @@ def measure(
         "action_repeat": config.environment.action_repeat,
         "machine": describe(),
         "matrix_gflop_per_second": {name: rate / 1e9 for name, rate in rates.items()},
-        "update": update.as_dict(rate),
+        "update": update and update.as_dict(rate),
         "batch": [config.training.batch_size, window_rows(config, agent)[0]],
         "parts": {name: part.as_dict(rate) for name, part in parts.items()},
         "acting": action._asdict(),
@@ -160,13 +163,6 @@ def _matrix_product(precision: str, size: int, repeats: int) -> Timing:
     return timed(lambda: jax.block_until_ready(product(a, b)), repeats, 0.2, flop=2 * size**3)
 
 
-def simulator_planner(config: Config) -> PlannerConfig | None:
-    """Returns the settings of the cross-entropy method; None: of an agent without such a planner,
-    of which a plan on the true simulator tells nothing."""
-    planner = getattr(config, "planner", None)
-    return planner if isinstance(planner, PlannerConfig) else None
-
-
 def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
     """Returns what a round of episodes costs, by part, and the run, from the median times.
 
@@ -183,8 +179,9 @@ def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
     name, plural = report["acting"]["name"], report["acting"]["plural"]
     apart = size // report["environment_step"]["at_once"]  # one environment after another
     stepped = "moves of all games" if apart < size else "environment steps"
-    costs = {
-        "updates": (config.training.collect_interval, total, report["update"]),
+    interval = config.training.collect_interval
+    learns = {"updates": (interval, total, report["update"])} if report["update"] else {}
+    costs = learns | {
         plural: (steps, acted * steps, report[name]),
         stepped: (apart * steps, rounds * apart * steps, report["environment_step"]),
     }

@@ -84,7 +84,7 @@ def measure_simulator(
         steps = sum(controls.shape[0] * controls.shape[1] for controls in batches)
         return {
             "task": task,
-            "size": f"J={planner.candidates}, I={planner.iterations}, H={planner.horizon}",
+            "size": planner.size,
             "plan": Timing(tuple(plans)).as_dict(),
             "rollout": Timing(tuple(bare)).as_dict(),
             "plan_over_rollout": min(plans) / min(bare),

@@ -6,6 +6,7 @@ estimates flows back through its predictions to the actions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -33,6 +34,13 @@ class Imaginable(Protocol):
 
     def goes_on(self, state: LatentState) -> Float[Array, "*batch"]:
         """Returns the probability that the episode goes on after s_t."""
+
+
+Paid = Callable[
+    [Float[Array, "steps starts features"], Float[Array, "steps starts action"]],
+    Float[Array, "steps starts"],
+]
+"""What an action is paid in the state in which it is taken, by the features of the state."""
 
 
 class Starts(NamedTuple):
@@ -96,7 +104,7 @@ def imagine(
     key: PRNGKeyArray,
     *,
     through_policy: bool = True,
-) -> tuple[LatentState, Float[Array, "steps starts"]]:
+) -> tuple[LatentState, Float[Array, "steps starts action"], Float[Array, "steps starts"]]:
     """Rolls the world model forward with actions of the policy (Dreamer, Algorithm 1, line 10).
 
     Args:
@@ -108,8 +116,8 @@ def imagine(
         through_policy: whether gradients flow through what the policy sees of a state, too.
 
     Returns:
-        The H + 1 states s_t ... s_t+H, with a leading axis of time, and an estimate of the policy's
-        entropy in the first H.
+        The H + 1 states s_t ... s_t+H, with a leading axis of time, and of the first H the actions
+        taken there and an estimate of the policy's entropy.
     """
     start, mask = starts.latent, starts.mask
     count = start.deterministic.shape[0]
@@ -119,7 +127,7 @@ def imagine(
 
     def step(
         state: LatentState, noise: tuple[Array, Array]
-    ) -> tuple[LatentState, tuple[LatentState, Array]]:
+    ) -> tuple[LatentState, tuple[LatentState, Array, Array]]:
         seen = model.dynamics.features(state)
         seen = seen if through_policy else jax.lax.stop_gradient(seen)
         distribution = policy(seen, mask)
@@ -127,11 +135,11 @@ def imagine(
         if mask is not None:
             action = action * mask
         state = model.dynamics.predict(state, action, noise[1])
-        return state, (state, distribution.entropy(noise[0]))
+        return state, (state, action, distribution.entropy(noise[0]))
 
-    _, (states, entropies) = jax.lax.scan(step, start, (action_noise, state_noise))
+    _, (states, actions, entropies) = jax.lax.scan(step, start, (action_noise, state_noise))
     states = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), start, states)
-    return states, entropies
+    return states, actions, entropies
 
 
 def behavior_loss(
@@ -141,6 +149,7 @@ def behavior_loss(
     starts: Starts,
     key: PRNGKeyArray,
     config: BehaviorConfig,
+    reward: Paid | None = None,
 ) -> tuple[Float[Array, ""], Imagined]:
     """Returns minus the mean of the value estimates of imagined states (Dreamer, Eq. 7).
 
@@ -155,16 +164,18 @@ def behavior_loss(
         starts: s_t, which get no gradient.
         key: of the samples.
         config: the horizon, gamma, lambda and the estimate.
+        reward: what is maximised in place of the rewards that the model predicts. It gets its
+            gradient through states and actions.
     """
     starts = jax.lax.stop_gradient(starts)
-    states, entropies = imagine(
+    states, actions, entropies = imagine(
         model, policy, starts, config.horizon, key, through_policy=config.through_policy
     )
-    features, rewards, goes_on = (
-        model.dynamics.features(states),
-        model.reward(states),
-        model.goes_on(states),
-    )
+    features, goes_on = model.dynamics.features(states), model.goes_on(states)
+    if reward is None:
+        rewards = model.reward(states)
+    else:  # no action is taken in the last state
+        rewards = jnp.pad(reward(features[:-1], actions), ((0, 1), (0, 0)))
     if config.estimate == "rewards":
         estimates = reward_sum(rewards)
     else:

@@ -50,6 +50,8 @@ def cem(
     config: PlannerConfig,
     low: Bound = -1.0,
     high: Bound = 1.0,
+    mean: Float[Array, "horizon action"] | None = None,
+    proposals: Float[Array, "proposals horizon action"] | None = None,
 ) -> Plan:
     """Searches for the action sequence of the highest return (PlaNet, Algorithm 2).
 
@@ -64,15 +66,23 @@ def cem(
         config: horizon H, iterations I, candidates J, elites K and how to refit.
         low: candidates are clipped to this bound before they are evaluated and refitted.
         high: likewise.
+        mean: of the belief that the plan begins with; None: zero (line 1).
+        proposals: M sequences within the bounds that stand in the place of the last M candidates
+            of every iteration; at most J. What is drawn does not depend on them.
     """
 
     def iteration(belief: _Belief, key: PRNGKeyArray) -> tuple[_Belief, None]:
         sample_key, evaluate_key = jax.random.split(key)
         candidates = _sample(belief, sample_key, low, high, config)
+        if proposals is not None:
+            drawn = candidates[: config.candidates - len(proposals)]
+            candidates = jnp.concatenate([drawn, proposals])
         return _refit(candidates, evaluate(candidates, evaluate_key), config), None
 
     keys = jax.random.split(key, config.iterations)
-    belief, _ = jax.lax.scan(iteration, _first(action_size, config), keys)
+    first = _first(action_size, config)
+    first = first if mean is None else first._replace(mean=mean)
+    belief, _ = jax.lax.scan(iteration, first, keys)
     last_key = jax.random.fold_in(key, config.iterations)
     return Plan(*belief, evaluate(belief.mean[None], last_key)[0])
 

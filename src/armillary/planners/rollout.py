@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Float64, PRNGKeyArray, PyTree
 
 from armillary.config import PlannerConfig
 from armillary.dynamics.base import LatentState
-from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
+from armillary.nets.policy import Policy
+from armillary.objectives.behavior import Imaginable
+from armillary.objectives.values import lambda_return
 from armillary.planners.cem import Bound, Evaluate, Plan, cem, cem_on_host
 
 
-def latent_returns(model: WorldModel, state: LatentState) -> Evaluate:
+class Beyond(NamedTuple):
+    """What is known of the time beyond a planner's horizon.
+
+    Attributes:
+        value: features (..., F) to the values of states (..., 1), each with its own reward.
+        discount: gamma, of those values.
+    """
+
+    value: Callable[[Array], Array]
+    discount: float
+
+
+def latent_returns(model: Imaginable, state: LatentState, beyond: Beyond | None = None) -> Evaluate:
     """Returns the evaluation of candidates by the model from one state (Algorithm 2, lines 4-6).
 
     A single trajectory of sampled priors for each candidate; the return is the undiscounted sum
-    of the means of the predicted rewards.
+    of the means of the predicted rewards. With a value it is V_N^H (Dreamer, Eq. 5): discounted
+    rewards, and the value of the state at the horizon, each as far as the episode is predicted to
+    go on until then.
 
     Args:
         model: the world model.
         state: a sample of the current belief q(s_t | o_<=t, a_<t), no leading axes.
+        beyond: the value that is added at the horizon; None: nothing counts beyond it.
     """
 
     def evaluate(
@@ -43,11 +60,71 @@ def latent_returns(model: WorldModel, state: LatentState) -> Evaluate:
             state = model.dynamics.predict(state, *inputs)
             return (state, total + model.reward(state)), None
 
+        def look(
+            state: LatentState, inputs: tuple[Array, Array]
+        ) -> tuple[LatentState, tuple[Array, Array]]:
+            state = model.dynamics.predict(state, *inputs)
+            return state, (model.reward(state), model.goes_on(state))
+
         inputs = (jnp.swapaxes(candidates, 0, 1), noise)
-        (_, returns), _ = jax.lax.scan(step, (start, jnp.zeros(count)), inputs)
-        return returns
+        if beyond is None:
+            (_, returns), _ = jax.lax.scan(step, (start, jnp.zeros(count)), inputs)
+            return returns
+        last, (rewards, goes_on) = jax.lax.scan(look, start, inputs)
+        # Only the last value counts (lambda is 1), so only that is computed.
+        values = (
+            jnp.zeros_like(rewards).at[-1].set(beyond.value(model.dynamics.features(last))[..., 0])
+        )
+        return lambda_return(rewards, values, beyond.discount * goes_on[:-1], 1.0)[0]
 
     return evaluate
+
+
+def used(evaluate: Evaluate, mask: Bool[Array | np.ndarray, " action"] | None) -> Evaluate:
+    """Returns the evaluation of candidates whose entries that do not count are taken for 0.
+
+    Args:
+        evaluate: of candidates all of whose entries count.
+        mask: which entries do; None: all.
+    """
+    if mask is None:
+        return evaluate
+    return lambda candidates, key: evaluate(candidates * mask, key)
+
+
+def actor_sequences(
+    model: Imaginable,
+    policy: Policy,
+    state: LatentState,
+    mask: Bool[Array | np.ndarray, " action"] | None,
+    key: PRNGKeyArray,
+    *,
+    count: int,
+    horizon: int,
+) -> Float[Array, "count horizon action"]:
+    """Returns what an actor does in imagination: its mode in the first trajectory, then samples.
+
+    Args:
+        model: the world model.
+        policy: the action model, of continuous actions.
+        state: where all trajectories start, no leading axes.
+        mask: which entries of an action count, the others are 0; None: all.
+        key: of the samples of actions and states.
+        count: how many trajectories.
+        horizon: H.
+    """
+    action_key, state_key = jax.random.split(key)
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), state)
+    of_action = policy.noise(action_key, horizon, count).at[:, 0].set(0)  # tanh of the mean
+    of_state = jax.random.normal(state_key, (horizon, count, model.dynamics.stochastic_size))
+
+    def step(state: LatentState, noise: tuple[Array, Array]) -> tuple[LatentState, Array]:
+        action = policy(model.dynamics.features(state)).sample(noise[0])
+        action = action if mask is None else action * mask
+        return model.dynamics.predict(state, action, noise[1]), action
+
+    _, actions = jax.lax.scan(step, start, (of_action, of_state))
+    return jnp.swapaxes(actions, 0, 1)
 
 
 Step = Callable[[PyTree, Float[Array, " action"], PRNGKeyArray], tuple[PyTree, Float[Array, ""]]]

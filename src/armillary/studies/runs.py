@@ -131,12 +131,14 @@ def _seconds_per_update(config: Config) -> float:
     import jax
 
     from armillary import seeding
+    from armillary.agents.base import Agent
     from armillary.agents.registry import make_agent
     from armillary.envs.build import spec_of
     from armillary.envs.catalogue import action_repeat
     from armillary.machine.agent import time_act, time_update
 
     agent = make_agent(config, spec_of(config.tasks, config.environment))
+    assert isinstance(agent, Agent)  # studies train
     state = jax.jit(agent.init)(seeding.key(0, "bench"))
     update = time_update(agent, config, state, 1)
     act = time_act(agent, config, state, 1)

@@ -12,7 +12,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
-from armillary.agents.base import Records
+from armillary.agents.base import Agent, Records
 from armillary.agents.random import Random
 from armillary.agents.registry import know, make_agent
 from armillary.config import Config, to_dict
@@ -23,7 +23,7 @@ from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import Batch, prefetch
 from armillary.spec import Spec
-from armillary.training import compilation
+from armillary.training import compilation, minari
 from armillary.training.collecting import Collector, collectors
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.evaluation import Scores
@@ -69,6 +69,7 @@ def train(
         EnvironmentFailure, RenderingError, StorageError: as named; what was finished is kept.
         Stopped: SIGINT or SIGTERM came; the state was saved.
     """
+    config.check_trained()
     know(config)
     place = Path(folder).absolute()  # an environment may change the working folder
     config = Run(place).check(config)
@@ -89,6 +90,8 @@ def train(
 
 def _collectors(config: Config, stack: ExitStack) -> dict[str, Collector]:
     """Returns who collects the episodes of each task, which `stack` closes."""
+    if minari.is_named(config.source):
+        minari.check_settings(config)
     if config.source is not None and not config.evaluation.final_episodes:
         return {}
     made = collectors(config)
@@ -105,7 +108,7 @@ def _spec(config: Config, run: Run, sources: dict[str, Collector]) -> Spec:
     specs = {task: source.agent_spec for task, source in sources.items()}
     if config.source is None:
         return agreed(specs)
-    spec = source_spec(run.folder if begun(run) else config.source)
+    spec = source_spec(run.folder if begun(run) else config.source, config.environment)
     if specs and agreed(specs) != spec:
         raise UsageError(
             f"the episodes of {config.source} have {spec}, but {config.task} has {agreed(specs)}: "
@@ -133,7 +136,9 @@ class Trainer:
         self.collectors = collectors
         self.stop, self.on_progress, self.check_held = stop, on_progress, check_held
         self.spec = spec
-        self.agent = make_agent(config, self.spec)
+        agent = make_agent(config, self.spec)
+        assert isinstance(agent, Agent)  # see `Config.check_trained`
+        self.agent = agent
         self.update = jax.jit(self._update, donate_argnums=0)
         now = Counters(self.spec.as_dict(), config=to_dict(config), machine=machine())
         self.state, self.counters, saved = restore(run, config, self.agent, now)

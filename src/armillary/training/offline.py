@@ -11,29 +11,33 @@ from pathlib import Path
 
 import numpy as np
 
-from armillary.config import Config
+from armillary.config import Config, EnvironmentConfig
 from armillary.errors import RunError, UsageError
 from armillary.files import write_atomically
 from armillary.replay.entry import verified
+from armillary.replay.episodes import EpisodeStore
 from armillary.spec import Continuous, Discrete, Field, Spec
-from armillary.training import checkpoint
+from armillary.training import checkpoint, minari
 from armillary.training.counters import Counters
 from armillary.training.run import Run
 
 
-def source_spec(source: str | Path) -> Spec:
+def source_spec(source: str | Path, environment: EnvironmentConfig | None = None) -> Spec:
     """Returns what an agent that learns from these episodes is made from.
 
-    A run's checkpoint says it. Of a bare folder it is seen in the first sound episode, whose
-    actions are taken for discrete ones if they are all one-hot.
+    A run's checkpoint says it, and a Minari data set its spaces. Of a bare folder it is seen in the
+    first sound episode, whose actions are taken for discrete ones if they are all one-hot.
 
     Args:
-        source: a run folder, or a folder of episodes.
+        source: a run folder, a folder of episodes, or `minari:NAME`.
+        environment: what is observed of a data set.
 
     Raises:
         UsageError: there are no episodes.
         RunError: they are damaged.
     """
+    if minari.is_named(source):
+        return minari.DataSet(str(source), environment or EnvironmentConfig()).spec
     run = Run(source)
     if begun(run):
         meta = checkpoint.read_meta(run.checkpoints)
@@ -57,7 +61,8 @@ def begun(run: Run) -> bool:
 def bring(config: Config, run: Run) -> None:
     """Puts the episodes of `config.source` into a run's own folder.
 
-    They keep their numbers. Where the file system can, they take no room for a second time. What is
+    They keep their numbers; those of a Minari data set are written as if they had been collected.
+    Where the file system can, they take no room for a second time. What is
     there already is left alone, so that what was interrupted can be done again.
 
     Raises:
@@ -65,6 +70,13 @@ def bring(config: Config, run: Run) -> None:
         StorageError: they cannot be written.
     """
     source = str(config.source)
+    if minari.is_named(source):
+        store = EpisodeStore(run.episodes)
+        begin = store.indices[-1] + 1 if store.indices else 0
+        data = minari.DataSet(source, config.environment)
+        for index, episode in enumerate(data.episodes(begin), begin):
+            store.write(index, episode)
+        return
     if _folder(source).resolve() == run.episodes.resolve():
         raise UsageError(
             f"{source!r} is the folder of this run itself: give another one with --run"
@@ -99,7 +111,7 @@ def _files(source: str | Path) -> Iterator[Path]:
     if not files:
         what = "holds no episodes" if folder.is_dir() else "does not exist"
         raise UsageError(
-            f"there is nothing to learn from: {str(folder)!r} {what}. Give --from a run folder, or "
+            f"there is nothing to learn from: {str(folder)!r} {what}. Give a run folder, or "
             "a folder of episode-*.npz"
         )
     yield from files

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import jax
 import numpy as np
 
 from armillary import seeding
-from armillary.agents.base import Agent
+from armillary.agents.base import Actor
 from armillary.agents.registry import make_agent
-from armillary.config import Backend, Config, PlannerConfig, WorldModelConfig, changed
+from armillary.config import Backend, Config, PlannerConfig, WorldModelConfig, changed, planner_of
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.learned import LearnedModel
 from armillary.dynamics.world_model import WorldModel
@@ -45,7 +45,7 @@ class Player:
     def __init__(
         self,
         config: Config,
-        agent: Agent,
+        agent: Actor,
         state: Any,
         counters: dict[str, Any],
         untrusted: Path | None = None,
@@ -231,6 +231,7 @@ def load(
     folder: str | Path,
     *,
     renderer: Backend | None = None,
+    act: Literal["policy", "plan"] | None = None,
     planner: PlannerConfig | Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> Player:
@@ -239,13 +240,15 @@ def load(
     Args:
         folder: the run folder that `armillary train` wrote.
         renderer: a rendering back end to use in place of the run's.
+        act: who chooses the actions in place of the run's choice, of an agent that has it.
         planner: settings of the planner in place of the run's: all of them, or those that differ,
             `{"horizon": 5}`.
         trust: whether the Python modules may be run that the folder names: of its agent and its
             dynamics here, of its task in `make_env`.
 
     Raises:
-        UsageError: the planner has no such setting, or not such a value.
+        UsageError: the planner has no such setting, or not such a value; or there is no choice of
+            `act`, or no planner.
         RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
         UsageError: its configuration was changed since the checkpoint was made.
     """
@@ -254,8 +257,7 @@ def load(
     if renderer is not None:
         environment = replace(config.environment, renderer=renderer)
         config = replace(config, environment=environment)
-    if planner is not None:
-        config = _with_planner(config, planner)
+    config = _acting(config, act, planner)
     if not checkpoint.exists(run.checkpoints):
         raise RunError(
             f"{str(folder)!r} has no checkpoint yet: let it train until its first episode is over"
@@ -298,13 +300,28 @@ def _checked(spec: Spec, observation: Any) -> tuple[dict[str, np.ndarray], bool]
     return ({name: x[None] for name, x in named.items()} if single else named), single
 
 
-def _with_planner(config: Config, planner: PlannerConfig | Mapping[str, Any]) -> Config:
-    settings = getattr(config, "planner", None)
-    if settings is None:
-        raise UsageError(
-            f"the agent {config.agent!r} does not plan, so it has no settings of a planner: leave "
-            "them out"
-        )
-    if isinstance(planner, Mapping):
-        planner = changed(settings, planner)
-    return changed(config, {"planner": planner})
+def _acting(
+    config: Config, act: str | None, planner: PlannerConfig | Mapping[str, Any] | None
+) -> Config:
+    """Returns the configuration of a run that acts otherwise, see `load`."""
+    changes: dict[str, Any] = {}
+    if act is not None:
+        if not hasattr(config, "act"):
+            raise UsageError(
+                f"the agent {config.agent!r} has no choice between a policy and a plan: leave "
+                f"{act!r} out"
+            )
+        changes["act"] = act
+    if planner is not None:
+        settings = planner_of(config, act)
+        if settings is None:
+            why, instead = "so there are no settings of a planner", ""
+            if planner_of(config, "plan") is not None:
+                why = "but acts by its policy, and settings of a planner change nothing"
+                instead = "let it plan (act 'plan'), or "
+            raise UsageError(
+                f"the agent {config.agent!r} does not plan, {why}: {instead}leave them out"
+            )
+        given = changed(settings, planner) if isinstance(planner, Mapping) else planner
+        changes["planner"] = given
+    return changed(config, changes)

@@ -170,7 +170,8 @@ class Run:
         if made_with is None:
             return
         try:
-            fields = _fixed(differences(from_dict(_of_today(made_with)), config))
+            then, now = (from_dict(_of_today(values)) for values in (made_with, to_dict(config)))
+            fields = _fixed(differences(then, now))
         except UsageError as error:
             raise RunError(
                 f"the checkpoint in {self.checkpoints} keeps no configuration ({error}): move it "
