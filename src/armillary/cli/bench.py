@@ -168,16 +168,12 @@ def table(report: dict[str, Any], config: Config) -> str:
     ]
     for name, rate in report["matrix_gflop_per_second"].items():
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
-<<<<<<< HEAD
     at_once = report["episode"]["side_by_side"]
     sizes = [acting["size"]] * bool(acting["size"]) + [f"{at_once} at once"] * (at_once > 1)
     size = f"({', '.join(sizes)})" if sizes else ""
-=======
-    size = f"({acting['size']})" if acting["size"] else ""
     if report["update"]:
         label = "update (B={}, L={})".format(*report["batch"])
         rows.append(_work(label, report["update"]))
->>>>>>> muzero
     rows += [
         *(_work(f"  {name}", timing) for name, timing in report["parts"].items()),
         _work(f"{acting['name']} {size}".strip(), report[acting["name"]]),

@@ -10,11 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 import tyro
 
 from armillary.advice import command, tool
-<<<<<<< HEAD
-from armillary.cli.options import is_game_of, parse
-=======
-from armillary.cli.options import parse, value_given
->>>>>>> muzero
+from armillary.cli.options import is_game_of, parse, value_given
 from armillary.cli.stdout import say, show
 from armillary.config import CONFIGS, Config, flatten, preset, to_dict
 from armillary.errors import ArmillaryError, StorageError, UsageError
@@ -28,12 +24,9 @@ FIRST = (
     "agent",
     "model.dynamics",
     "behavior.horizon",
-<<<<<<< HEAD
+    "planner.horizon",
     "search.simulations",
     "reanalyze",
-=======
-    "planner.horizon",
->>>>>>> muzero
     "environment.action-repeat",
     "environment.time-limit",
     "environment.renderer",
@@ -146,13 +139,8 @@ def _default(argv: list[str]) -> Config:
 
         if Run(folder).exists:
             return Run(folder, trust="--trust" in argv).config
-<<<<<<< HEAD
-    name, task = name or "small", _value(argv, "--task")
-    config = dataclasses.replace(preset(name, agent, task, is_game_of(argv)), preset=name)
-=======
     name, task = name or "small", value_given(argv, "--task")
-    config = dataclasses.replace(preset(name, agent, task), preset=name)
->>>>>>> muzero
+    config = dataclasses.replace(preset(name, agent, task, is_game_of(argv)), preset=name)
     source = _source(argv)
     if source is not None and source.exists:  # its episodes are of its task
         config = dataclasses.replace(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-<<<<<<< HEAD
-from typing import Any
-=======
 from dataclasses import fields, replace
->>>>>>> muzero
+from typing import Any
 
 from armillary.config.distilled import DistilledConfig
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
@@ -38,7 +35,6 @@ from armillary.config.world_model import (
     WorldModelConfig,
 )
 from armillary.errors import UsageError, nearest
-
 
 IsGame = Callable[[str], bool]
 """Says whether a task is a board game."""
@@ -116,9 +112,6 @@ def dreamer_small() -> DreamerConfig:
     )  # fmt: skip
 
 
-<<<<<<< HEAD
-def muzero_paper(task: str | None = None, is_game: IsGame = known_game) -> MuZeroConfig:
-=======
 def explorer_paper() -> ExplorerConfig:
     """An explorer with the networks of Dreamer's paper."""
     return _exploring(dreamer_paper(), EnsembleConfig())
@@ -143,8 +136,7 @@ def _exploring(dreamer: DreamerConfig, ensemble: EnsembleConfig) -> ExplorerConf
     )
 
 
-def muzero_paper(task: str | None = None) -> MuZeroConfig:
->>>>>>> muzero
+def muzero_paper(task: str | None = None, is_game: IsGame = known_game) -> MuZeroConfig:
     """The paper's agent: of a board game if the task is one, else of Atari."""
     if task is None or not is_game(task):
         return MuZeroConfig(task=task or "ALE/Pong-v5", environment=EnvironmentConfig(size=96))
