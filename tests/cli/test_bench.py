@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 import time
 
 import jax
@@ -17,7 +19,7 @@ from armillary.machine import bench
 from armillary.machine.agent import example_batch
 from armillary.machine.flop import matrix_flop
 from armillary.machine.timing import Timing, timed
-from armillary.spec import pixels
+from armillary.spec import Spec, pixels
 
 
 @pytest.fixture(scope="module", params=["planet", "dreamer"])
@@ -77,11 +79,13 @@ def test_planning_with_true_simulators(capfd):
 
 REPORT = {
     "action_repeat": 4,
+    "episode_steps": 250,
+    "records": False,
     "renderer": "egl",
     "acting": {"name": "plan", "plural": "plans", "size": ""},
     "update": {"median_seconds": 6.0},
     "plan": {"median_seconds": 0.6},
-    "environment_step": {"median_seconds": 0.002},
+    "environment_step": {"median_seconds": 0.002, "at_once": 1},
     "rendering": {"egl": {"median_seconds": 0.01}, "warp": {"median_seconds": 9.0}},
 }
 
@@ -100,6 +104,71 @@ def test_episode_cost():
     # Of 1,000 episodes five are random; their updates are those of one.
     hours = (996 * 600 + 995 * 150 + 1000 * (0.5 + 2.51)) / 3600
     assert (cost["episodes"], cost["run_hours"]) == (1000, pytest.approx(hours))
+
+
+def test_cost_of_a_round_of_games():
+    """All games of a round move at once; the first ones are played with searches, too."""
+    report = REPORT | {
+        "episode_steps": 9,
+        "records": True,
+        "acting": {"name": "search", "plural": "searches", "size": ""},
+        "search": {"median_seconds": 0.1},
+        "environment_step": {"median_seconds": 0.001, "at_once": 256},
+        "renderer": "none",
+        "rendering": {},
+    }
+    cost = bench.episode_cost(report, preset("small", "muzero", "tic_tac_toe"))
+    assert {name: part["count"] for name, part in cost["parts"].items()} == {
+        "updates": 40,
+        "searches": 9,
+        "moves of all games": 9,
+    }
+    assert cost["seconds"] == pytest.approx(40 * 6.0 + 9 * 0.1 + 9 * 0.001)
+    assert (cost["side_by_side"], cost["episodes"]) == (256, 25600)
+    assert cost["run_hours"] == pytest.approx(100 * cost["seconds"] / 3600)
+
+
+def test_cost_of_environments_side_by_side():
+    """A search is of all eight, but they step one after another."""
+    report = REPORT | {
+        "records": True,
+        "acting": {"name": "search", "plural": "searches", "size": ""},
+        "search": {"median_seconds": 0.1},
+        "renderer": "none",
+    }
+    parts = bench.episode_cost(report, preset("small", "muzero", "CartPole-v1"))["parts"]
+    counts = {name: part["count"] for name, part in parts.items()}
+    assert counts == {"updates": 200, "searches": 250, "environment steps": 8 * 250}
+
+
+@pytest.mark.parametrize(
+    ("task", "at_once", "steps"), [("tic_tac_toe", 256, range(5, 10)), ("toys:lamps", 8, [1000])]
+)
+def test_muzero_is_measured(task, at_once, steps, capsys):
+    """A game as rounds of self-play, another task as environments: their searches are counted."""
+    argv = ["--quick", "--agent", "muzero", "--preset", "small", "--task", task, "--json"]
+    assert command.run(argv) == 0
+    report = json.loads(capsys.readouterr().out)
+    episode = report["episode"]
+    assert episode["side_by_side"] == at_once
+    assert episode["steps"] in steps
+    # Of one search: h and f of the root, and g and f of each of three simulations.
+    config = command._config(command.Arguments("muzero", "small", task, quick=True))
+    agent = make_agent(config, Spec.from_dict(report["spec"]))
+    network, actions = agent.init(jax.random.key(0)).network, agent.spec.action.size
+    categories = 1 if agent.is_game else config.network.categories
+    inputs = sum(math.prod(field.shape) for field in agent.spec.vectors.values())
+    dense = [[inputs, 8, 64], [64 + actions, 8, 64], [64, 8, actions], [64, 8, categories]]
+    h, g, policy, value = (2 * sum(a * b for a, b in itertools.pairwise(n)) for n in dense)
+    reward = 0 if network.reward is None else value + 2 * categories
+    value += 2 * categories * (not agent.is_game)  # its expectation
+    counted = h + policy + value + 3 * (g + reward + policy + value)
+    assert report["search"]["gflop"] * 1e9 == pytest.approx(at_once * counted)
+    report["environment_step"]["with_image"] = False
+    text = command.table(report, config)
+    assert f"search (3 simulations, {at_once} at once)" in text
+    assert f"A round of {at_once} episodes of {episode['steps']} actions costs" in text
+    assert ("move in each of 256 games" in text) == (task == "tic_tac_toe")
 
 
 def test_episode_cost_of_an_agent_that_learns_several_tasks():
@@ -121,7 +190,7 @@ def test_another_model_and_overshooting_are_what_is_measured():
 
 
 def test_an_option_of_others_is_refused(monkeypatch):
-    monkeypatch.setattr(command, "preset", lambda name, agent: Config(agent=agent))
+    monkeypatch.setattr(command, "preset", lambda name, agent, *of_task: Config(agent=agent))
     for option in (("dynamics", "ssm"), ("overshooting", 2)):
         with pytest.raises(UsageError, match=f"--{option[0]} is given, but other has no"):
             command._config(command.Arguments(agent="other", **dict([option])))

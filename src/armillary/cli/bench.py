@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from armillary.cli.options import parse
+from armillary.cli.options import is_game_of, parse
 from armillary.cli.stdout import own_stdout, say, show
 from armillary.config import Backend, Config, changed, flatten, planner_of, preset, to_dict
 from armillary.errors import UsageError
@@ -131,7 +131,7 @@ def simulator_rows(report: dict[str, Any]) -> list[str]:
 
 
 def _config(arguments: Arguments) -> Config:
-    config = preset(arguments.preset, arguments.agent, arguments.task)
+    config = preset(arguments.preset, arguments.agent, arguments.task, is_game_of(()))
     environment = dataclasses.replace(config.environment, renderer=arguments.renderer)
     config = dataclasses.replace(
         config, task=arguments.task or config.task, environment=environment
@@ -168,7 +168,9 @@ def table(report: dict[str, Any], config: Config) -> str:
     ]
     for name, rate in report["matrix_gflop_per_second"].items():
         rows.append(_row(f"matrix product, {name}", None, f"{rate:,.0f} GFLOP/s"))
-    size = f"({acting['size']})" if acting["size"] else ""
+    at_once = report["episode"]["side_by_side"]
+    sizes = [acting["size"]] * bool(acting["size"]) + [f"{at_once} at once"] * (at_once > 1)
+    size = f"({', '.join(sizes)})" if sizes else ""
     if report["update"]:
         label = "update (B={}, L={})".format(*report["batch"])
         rows.append(_work(label, report["update"]))
@@ -185,17 +187,19 @@ def table(report: dict[str, Any], config: Config) -> str:
     step = report["environment_step"]
     label = f"environment step ({report['action_repeat']} simulator steps)"
     label += " and an image" if step["with_image"] else ""
+    label = f"move in each of {step['at_once']} games" if step["at_once"] > 1 else label
     rows.append(_row(label, step, f"{step['simulator_steps_per_second']:,.0f} steps/s"))
     rows += report["renderers_that_do_not_work"].values()
     episode = report["episode"]
-    rows += ["", "An episode of training costs, by the median times:"]
+    what = "An episode of" if at_once == 1 else f"A round of {at_once} episodes of"
+    rows += ["", f"{what} {episode['steps']} actions costs, by the median times:"]
     for name, part in episode["parts"].items():
         rows.append(
             f"  {part['count']:>5} {name:<18}{part['seconds']:>10.2f} s{part['percent']:>7.1f}%"
         )
     rows += [
         f"  {'together':<24}{episode['seconds']:>10.2f} s, so {episode['episodes']} episodes take "
-        f"{episode['run_hours']:.1f} hours",
+        f"{_long(episode['run_hours'])}",
         "",
         f"Peak memory {report['peak_memory_bytes'] / 2**30:.2f} GiB"
         + _device_memory(report.get("peak_device_memory_bytes")),
@@ -207,8 +211,9 @@ def _work(name: str, timing: dict[str, Any]) -> str:
     """Returns the row of something whose operations are counted."""
     gflop = timing["gflop"]
     count = f"{gflop:,.1f} GFLOP" if gflop >= 0.1 else f"{1e3 * gflop:,.1f} MFLOP"
+    count = count if gflop >= 1e-4 else f"{1e6 * gflop:,.1f} kFLOP"
     fraction = f"{100 * timing['fraction_of_matrix_rate']:.0f}%"
-    rate = f"{timing['gflop_per_second']:,.0f} GFLOP/s"
+    rate = f"{timing['gflop_per_second']:,.{0 if timing['gflop_per_second'] >= 10 else 1}f} GFLOP/s"
     return _row(f"{name}, {count}", timing, rate, fraction)
 
 
@@ -218,6 +223,10 @@ def _row(
     times = [_seconds(timing[key]) for key in ("best_seconds", "median_seconds")] if timing else []
     best, median = times or ("", "")
     return f"{label:<{LABEL}}{best:>11}{median:>11}{rate:>18}{fraction:>16}".rstrip()
+
+
+def _long(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
 
 
 def _seconds(value: float) -> str:

@@ -15,7 +15,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -23,6 +23,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from armillary.cli.stdout import show
+from armillary.config import keywords
+from armillary.config.presets import known_game
+from armillary.errors import UsageError
 
 T = TypeVar("T")
 
@@ -97,6 +100,27 @@ class Option:
         default = f" (default:\xa0{self.default})" if self.default else ""  # on one line
         text = textwrap.wrap(self.text + default, width - 6, break_on_hyphens=False)
         return [f"  {self.call}", *(" " * 6 + line.replace("\xa0", " ") for line in text)]
+
+
+def is_game_of(argv: Sequence[str]) -> Callable[[str], bool]:
+    """Returns what says whether a task that is named on the command line is a board game.
+
+    A game of the user's own is imported and made, with the keyword arguments in `argv`.
+    """
+
+    def is_game(task: str) -> bool:
+        if ":" not in task or "," in task:
+            return known_game(task)
+        from armillary.envs.games import is_game as of_any
+
+        words = itertools.dropwhile(lambda word: word != "--environment.kwargs", argv)
+        given = itertools.takewhile(lambda word: not word.startswith("--"), [*words][1:])
+        try:
+            return of_any(task, keywords.parse([*given]))
+        except ValueError as error:
+            raise UsageError(f"--environment.kwargs: {error}") from error
+
+    return is_game
 
 
 def _first(options: list[Option], command: str, first: Sequence[str], width: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 import tyro
 
 from armillary.advice import command, tool
-from armillary.cli.options import parse, value_given
+from armillary.cli.options import is_game_of, parse, value_given
 from armillary.cli.stdout import say, show
 from armillary.config import CONFIGS, Config, flatten, preset, to_dict
 from armillary.errors import ArmillaryError, StorageError, UsageError
@@ -25,6 +25,8 @@ FIRST = (
     "model.dynamics",
     "behavior.horizon",
     "planner.horizon",
+    "search.simulations",
+    "reanalyze",
     "environment.action-repeat",
     "environment.time-limit",
     "environment.renderer",
@@ -138,7 +140,7 @@ def _default(argv: list[str]) -> Config:
         if Run(folder).exists:
             return Run(folder, trust="--trust" in argv).config
     name, task = name or "small", value_given(argv, "--task")
-    config = dataclasses.replace(preset(name, agent, task), preset=name)
+    config = dataclasses.replace(preset(name, agent, task, is_game_of(argv)), preset=name)
     source = _source(argv)
     if source is not None and source.exists:  # its episodes are of its task
         config = dataclasses.replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 from armillary.config.distilled import DistilledConfig
 from armillary.config.dreamer import BehaviorConfig, DreamerConfig
@@ -34,6 +35,14 @@ from armillary.config.world_model import (
     WorldModelConfig,
 )
 from armillary.errors import UsageError, nearest
+
+IsGame = Callable[[str], bool]
+"""Says whether a task is a board game."""
+
+
+def known_game(task: str) -> bool:
+    """Whether a task is one of the board games that are here."""
+    return task in GAMES
 
 
 def planet_paper() -> PlanetConfig:
@@ -127,9 +136,9 @@ def _exploring(dreamer: DreamerConfig, ensemble: EnsembleConfig) -> ExplorerConf
     )
 
 
-def muzero_paper(task: str | None = None) -> MuZeroConfig:
+def muzero_paper(task: str | None = None, is_game: IsGame = known_game) -> MuZeroConfig:
     """The paper's agent: of a board game if the task is one, else of Atari."""
-    if task not in GAMES:
+    if task is None or not is_game(task):
         return MuZeroConfig(task=task or "ALE/Pong-v5", environment=EnvironmentConfig(size=96))
     alpha = {"chess": 0.3, "shogi": 0.15}.get(task, 0.03)
     return MuZeroConfig(
@@ -146,10 +155,10 @@ def muzero_paper(task: str | None = None) -> MuZeroConfig:
     )  # fmt: skip
 
 
-def muzero_small(task: str | None = None) -> MuZeroConfig:
+def muzero_small(task: str | None = None, is_game: IsGame = known_game) -> MuZeroConfig:
     """An agent that learns in minutes to an hour on two CPU cores: a game, or any other task."""
     task = task or "tic_tac_toe"
-    if task not in GAMES:
+    if not is_game(task):
         return MuZeroConfig(
             task=task,
             preset="small",
@@ -216,13 +225,20 @@ CONFIGS: dict[str, type[Config]] = {
 """The configuration of each agent."""
 
 
-def preset(name: str, agent: str = "planet", task: str | None = None) -> Config:
+def preset(
+    name: str,
+    agent: str = "planet",
+    task: str | None = None,
+    is_game: IsGame = known_game,
+) -> Config:
     """Returns the named preset of an agent.
 
     Args:
         name: small or paper.
         agent: one that is here, or was registered.
         task: for which it is, where that makes a difference; None: the preset's own.
+        is_game: asked about the task where that matters. For a game of one's own give
+            `armillary.envs.games.is_game`, which imports it.
 
     Raises:
         UsageError: there is no such agent, or it has no such preset.
@@ -238,5 +254,8 @@ def preset(name: str, agent: str = "planet", task: str | None = None) -> Config:
             + nearest(name, PRESETS[agent])
         )
     make = PRESETS[agent][name]
-    takes = task is not None and "task" in inspect.signature(make).parameters
-    return make(task) if takes else make()
+    if task is None:
+        return make()
+    given: dict[str, Any] = {"task": task, "is_game": is_game}
+    wanted = inspect.signature(make).parameters
+    return make(**{name: value for name, value in given.items() if name in wanted})

@@ -28,8 +28,19 @@ PLANET = (
 )
 """The six tasks of PlaNet."""
 
-GAMES = ("tic_tac_toe", "connect_four", "go_9x9", "chess", "shogi")
-"""The board games of MuZero, by which its presets differ; pgx has more."""
+GAMES = (
+    "tic_tac_toe",
+    "connect_four",
+    "go_9x9",
+    "chess",
+    "shogi",
+    "othello",
+    "hex",
+    "gardner_chess",
+    "animal_shogi",
+    "go_19x19",
+)
+"""The board games, for which MuZero's presets differ; `armillary.envs.games` knows more of them."""
 
 Backend = Literal["auto", "egl", "osmesa", "warp"]
 

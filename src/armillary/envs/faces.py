@@ -62,7 +62,8 @@ class Face:
     def text(self, state: Any) -> str:
         """Returns the board in letters, several lines."""
         cells = self.cells(state)
-        width = max(2, *(len(cell) + 1 for cell in cells.ravel().tolist()))
+        texts = [*cells.ravel().tolist(), *self.files]
+        width = max(2, *(len(text) + 1 for text in texts))
         margin = max(map(len, self.ranks))
         shift = " " if self.look == "hexagons" else ""
         lines = []
@@ -308,14 +309,17 @@ def _shogi_face(
 
 
 def _numbers(rules: pgx.Env) -> Face:
-    """Returns the face of a game of which nothing is known: the first two planes of its board."""
+    """Returns the face of a game of which nothing is known: the first two planes of its board.
+
+    They are taken for the stones of who is to move and of the other; numbers where there is one.
+    """
     shape = spec_of_game(rules).fields["board"].shape
     rows, columns = shape[:2] if len(shape) == 3 else (1, int(np.prod(shape)))
 
     def cells(state: Any) -> Cells:
         board = np.asarray(state.observation)
         if board.ndim != 3 or board.shape[2] < 2:
-            return np.array([f"{x:g}" for x in board.ravel().tolist()]).reshape(1, -1)
+            return np.array([f"{x:g}" for x in board.ravel().tolist()]).reshape(rows, columns)
         mine, theirs = board[..., 0] > 0, board[..., 1] > 0
         return _stones((mine.astype(int) - theirs) * (1 - 2 * mover(state)))
 

@@ -113,10 +113,11 @@ def _on_device(agent: Actor, config: Config) -> Batch:
 
 
 def time_act(agent: Actor, config: Config, state: Any, repeats: int) -> Timing:
-    """Times one action for one environment, its observation on the host, with exploration."""
-    observation = example_observation(agent.spec, (1,))
+    """Times one action in each environment of a round, seen on the host, with exploration."""
+    count = config.round_size
+    observation = example_observation(agent.spec, (count,))
     act, key = compiled(agent), seeding.key(0, "act")
-    belief = agent.initial_belief(state, 1)
+    belief = agent.initial_belief(state, count)
 
     def once() -> None:
         jax.block_until_ready(act(state, belief, observation, key, 0, explore=True))

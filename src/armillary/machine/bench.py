@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 
 from armillary import __version__, seeding
-from armillary.agents.base import Agent
+from armillary.agents.base import Agent, Records
 from armillary.agents.registry import make_agent
 from armillary.config import Config, planner_of
-from armillary.config.schedule import all_rounds, updates_due
-from armillary.envs import action_repeat, tasks
+from armillary.config.schedule import all_rounds, seed_rounds, updates_due
+from armillary.envs import action_repeat
 from armillary.envs.build import spec_of
 from armillary.envs.catalogue import names
+from armillary.envs.games import is_game
 from armillary.machine import resources
 from armillary.machine.agent import (
     acting,
@@ -32,6 +33,7 @@ from armillary.machine.agent import (
     time_update,
     window_rows,
 )
+from armillary.machine.games import measure_game
 from armillary.machine.rollouts import measure_simulator
 from armillary.machine.timing import Timing, measure_environment, timed
 from armillary.spec import Spec
@@ -70,7 +72,10 @@ def measure(
     config = _with_repeat(config)
     first = dataclasses.replace(config, task=config.tasks[0])  # of several, which is simulated
     say("environment and rendering")
-    environment = measure_environment(first, repeats, every_renderer)
+    if is_game(first.task, first.environment.kwargs):
+        environment = measure_game(first, repeats)
+    else:
+        environment = measure_environment(first, repeats, every_renderer)
     spec = Spec.from_dict(environment.pop("spec"))
     if len(config.tasks) > 1:
         spec = spec_of(config.tasks, config.environment)
@@ -113,6 +118,7 @@ def measure(
         "batch": [config.training.batch_size, window_rows(config, agent)[0]],
         "parts": {name: part.as_dict(rate) for name, part in parts.items()},
         "acting": action._asdict(),
+        "records": isinstance(agent, Records),
         action.name: act.as_dict(rate),
         "simulator": simulator,
         **environment,
@@ -158,46 +164,48 @@ def _matrix_product(precision: str, size: int, repeats: int) -> Timing:
 
 
 def episode_cost(report: dict[str, Any], config: Config) -> dict[str, Any]:
-    """Returns what one episode of training costs, by part, and the run, from the median times.
+    """Returns what a round of episodes costs, by part, and the run, from the median times.
 
-    The updates that are due, an action and an image for each time step (and an image for the
-    reset), and the simulator's steps. Of the whole run the seed episodes need no agent; tests do
-    not count.
+    Mostly a round is one episode. There are the updates that are due, an action in all of its
+    environments for each time step, and of each of them an image (and one for the reset) and the
+    simulator's steps; a step in all games of self-play is one. Of the whole run the seed episodes
+    need no agent, but where it keeps records of its actions; tests do not count.
     """
-    steps = next((t.episode_steps for t in tasks() if t.name == config.tasks[0]), None) or 1000
-    actions = -(-steps // report["action_repeat"])
-    several, size = len(config.tasks), config.round_size
+    steps, size = report["episode_steps"], config.round_size
+    rounds = all_rounds(config) * len(config.tasks)
+    acted = rounds if report["records"] else rounds - seed_rounds(config) * len(config.tasks)
     total = updates_due(config, all_rounds(config))
-    interval = config.training.collect_interval
-    every = interval if size == 1 else interval / size
-    collected = config.episodes * several
-    acted = collected - config.collection.seed_episodes * several
     frame = report["rendering"].get(report["renderer"])
     name, plural = report["acting"]["name"], report["acting"]["plural"]
-    learns = {"updates": (every, total, report["update"])} if report["update"] else {}
+    apart = size // report["environment_step"]["at_once"]  # one environment after another
+    stepped = "moves of all games" if apart < size else "environment steps"
+    interval = config.training.collect_interval
+    learns = {"updates": (interval, total, report["update"])} if report["update"] else {}
     costs = learns | {
-        plural: (actions, acted * actions, report[name]),
-        "environment steps": (actions, collected * actions, report["environment_step"]),
+        plural: (steps, acted * steps, report[name]),
+        stepped: (apart * steps, rounds * apart * steps, report["environment_step"]),
     }
     if frame:
-        costs["images"] = (actions + 1, collected * (actions + 1), frame)
+        images = size * (steps + 1)
+        costs["images"] = (images, rounds * images, frame)
     seconds = {
-        part: of_episode * timing["median_seconds"]
-        for part, (of_episode, _, timing) in costs.items()
+        part: of_round * timing["median_seconds"] for part, (of_round, _, timing) in costs.items()
     }
-    of_episode = sum(seconds.values())
+    of_round = sum(seconds.values())
     of_run = sum(count * timing["median_seconds"] for _, count, timing in costs.values())
     return {
         "parts": {
             part: {
                 "count": costs[part][0],
                 "seconds": value,
-                "percent": 100 * value / of_episode,
+                "percent": 100 * value / of_round,
             }
             for part, value in seconds.items()
         },
-        "seconds": of_episode,
-        "episodes": collected,
+        "seconds": of_round,
+        "side_by_side": size,
+        "steps": steps,
+        "episodes": config.episodes * len(config.tasks),
         "run_hours": of_run / 3600,
     }
 

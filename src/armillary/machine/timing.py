@@ -14,8 +14,12 @@ from typing import Any
 
 from armillary.config import Config
 from armillary.envs import make, rendering
-from armillary.envs.catalogue import names
+from armillary.envs.catalogue import names, tasks
 from armillary.errors import ArmillaryError, EnvironmentFailure, RenderingError
+from armillary.spec import Spec
+
+UNKNOWN = 1000
+"""Simulator steps that an episode without a limit is taken to have."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def measure_environment(config: Config, repeats: int, every_renderer: bool) -> d
     """
     chosen = rendering.choose(config.environment.renderer) if config.task in names() else "none"
     count = 100 * repeats
-    spec, steps = _elsewhere(step_seconds, config, count)
+    spec, limit, steps = _elsewhere(step_seconds, config, count)
     frames: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     for backend in _backends(config, chosen, every_renderer):
@@ -100,10 +104,11 @@ def measure_environment(config: Config, repeats: int, every_renderer: bool) -> d
     step = Timing(tuple(steps)).as_dict()
     repeat = config.environment.action_repeat or 1
     step["simulator_steps_per_second"] = repeat * step["per_second"]
-    step["with_image"] = not frames
+    step |= {"with_image": bool(Spec.from_dict(spec).images) and not frames, "at_once": 1}
     return {
         "spec": spec,
         "environment_step": step,
+        "episode_steps": -(-(limit or UNKNOWN) // repeat),
         "renderer": chosen,
         "rendering": frames,
         "renderers_that_do_not_work": reasons,
@@ -130,13 +135,16 @@ def _elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
             ) from error
 
 
-def step_seconds(config: Config, count: int) -> tuple[dict[str, Any], list[float]]:
-    """Returns the environment's spec, and the times of `count` environment steps of R each.
+def step_seconds(config: Config, count: int) -> tuple[dict[str, Any], int | None, list[float]]:
+    """Returns the environment's spec, its time limit, and the times of `count` steps of R each.
 
     A task of the control suite is not drawn; of any other the image is part of the step.
     """
     env = make(config.task, config.environment)
     spec = env.get_wrapper_attr("agent_spec").as_dict()
+    own = env.spec.max_episode_steps if env.spec else None
+    own = next((t.episode_steps for t in tasks() if t.name == config.task), own)
+    limit = config.environment.time_limit or own
     env = env if config.task not in names() else _undrawn(env, config)
     env.action_space.seed(0)
     env.reset(seed=0)
@@ -149,7 +157,7 @@ def step_seconds(config: Config, count: int) -> tuple[dict[str, Any], list[float
         if terminated or truncated:
             env.reset()
     env.close()
-    return spec, seconds[1:]
+    return spec, limit, seconds[1:]
 
 
 def frame_seconds(config: Config, count: int) -> list[float]:
