@@ -17,11 +17,7 @@ from armillary.training.run import Run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "games.md").read_text()
 GAME, FACE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-SMALL = (
-    "--collection.side-by-side 8 --collection.seed-episodes 8 --episodes 16 --training.batch-size 8 "
-    "--training.collect-interval 2 --search.simulations 4 --network.hidden 8 --network.state 8 "
-    "--evaluation.final-episodes 2"
-).split()
+SMALL = ["--collection.side-by-side", "8", "--collection.seed-episodes", "8", "--episodes", "16", "--training.batch-size", "8", "--training.collect-interval", "2", "--search.simulations", "4", "--network.hidden", "8", "--network.state", "8", "--evaluation.final-episodes", "2"]
 
 
 @pytest.fixture
