@@ -1,4 +1,4 @@
-"""docs/games.md as it is written: a game of one's own is trained, played, and called by its names."""
+"""docs/games.md as it is written: a game of one's own is trained, played and looked at."""
 
 import io
 import re
@@ -17,7 +17,17 @@ from armillary.training.run import Run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "games.md").read_text()
 GAME, FACE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-SMALL = ["--collection.side-by-side", "8", "--collection.seed-episodes", "8", "--episodes", "16", "--training.batch-size", "8", "--training.collect-interval", "2", "--search.simulations", "4", "--network.hidden", "8", "--network.state", "8", "--evaluation.final-episodes", "2"]
+SMALL = {
+    "collection.side-by-side": 8,
+    "collection.seed-episodes": 8,
+    "episodes": 16,
+    "training.batch-size": 8,
+    "training.collect-interval": 2,
+    "search.simulations": 4,
+    "network.hidden": 8,
+    "network.state": 8,
+    "evaluation.final-episodes": 2,
+}
 
 
 @pytest.fixture
@@ -33,8 +43,9 @@ def test_trained_and_played(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """By the page's commands; the preset is that of a game, whatever the game is called."""
+    small = [text for name, value in SMALL.items() for text in (f"--{name}", str(value))]
     (of_page,) = re.findall(r"armillary train (.*my_game.*)\n", PAGE)
-    assert train.run([*of_page.split(), *SMALL]) == 0
+    assert train.run([*of_page.split(), *small]) == 0
     capsys.readouterr()
     config = Run("runs/matches", trust=True).config
     known = preset("small", "muzero", "connect_four")
@@ -82,6 +93,6 @@ def test_a_game_without_a_face_has_the_numbers_of_its_planes(folder: Path) -> No
 
 
 def test_a_game_that_is_not_there_is_said_before_its_preset_is_chosen(folder: Path) -> None:
-    with pytest.raises(UsageError, match="there is no 'creat' in 'my_game'.*'create'"):
+    with pytest.raises(UsageError, match=r"there is no 'creat' in 'my_game'.*'create'"):
         train.run(["--agent", "muzero", "--task", "my_game:creat", "--help"])
     assert not (folder / "runs").exists()
