@@ -1,4 +1,4 @@
-"""Learned world models for planning and control from pixels.
+"""Learned world models for planning and control: PlaNet, Dreamer and MuZero.
 
 The names below are imported when they are used, so that `import armillary` is quick:
 
@@ -7,7 +7,8 @@ The names below are imported when they are used, so that `import armillary` is q
 - `plan(model, belief, key, ...)`: the cross-entropy method on any model: `JaxModel(step, n)` and
   `PythonModel(step, n)` of a function of one's own, `Simulator` of a MuJoCo model;
 - `make(task)`: an environment as an agent sees it; `ControlSuite(task)`: the bare task;
-- `preset(name, agent)`, `Config`, `PlanetConfig`, `DreamerConfig`: all settings;
+- `preset(name, agent, task)`, `Config`, `PlanetConfig`, `DreamerConfig`, `MuZeroConfig`: all
+  settings;
 - `register_agent(kind)`, `register_dynamics(kind)`: those of one's own, by a name.
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         Config,
         DreamerConfig,
         EnvironmentConfig,
+        MuZeroConfig,
         PlanetConfig,
         PlannerConfig,
         preset,
@@ -40,6 +42,7 @@ _HOMES = {
     "DreamerConfig": "config",
     "EnvironmentConfig": "config",
     "JaxModel": "planners.rollout",
+    "MuZeroConfig": "config",
     "PlanetConfig": "config",
     "PlannerConfig": "config",
     "PythonModel": "planners.rollout",
@@ -59,6 +62,7 @@ __all__ = [
     "DreamerConfig",
     "EnvironmentConfig",
     "JaxModel",
+    "MuZeroConfig",
     "PlanetConfig",
     "PlannerConfig",
     "PythonModel",

@@ -10,24 +10,30 @@ import jax
 import numpy as np
 import pytest
 
+from armillary.agents.registry import make_agent
 from armillary.cli import train as command
-from armillary.config import changed
+from armillary.config import EvaluationConfig, changed
 from armillary.envs.named import TRUSTED
 from armillary.errors import RunError, UsageError
+from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import read_metrics
 from armillary.training import offline
 from armillary.training.loop import train
 from armillary.training.player import load
-from settings import TINY, options
+from settings import TINY, TINY_MUZERO, options
 
 
 def test_it_learns_from_the_episodes_of_another_run(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """From all of them from the first update on; with as many updates, and resumable."""
     config = replace(TINY, source=str(trained))
     results = train(config, tmp_path / "run")
+    assert "begins again" not in caplog.text  # they are not its own
     assert results["updates"] == 3 * 6
     assert results["simulator_steps"] == 4 * 12
     assert results["agent"]["episodes"] == 2
@@ -118,3 +124,20 @@ def test_what_cannot_be_learned_from_is_said(trained: Path, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="final_episodes is 0"):
         changed(TINY, {"evaluation.final_episodes": 0})
     assert not (tmp_path / "run").exists()
+
+
+def test_episodes_without_what_the_agent_notes_are_refused(tmp_path: Path) -> None:
+    """Those that others played have no search: said before anything is written."""
+    folder, rows = tmp_path / "episodes", np.zeros((4, 3), np.float32)
+    rows[1:, 1] = 1
+    episode = Episode({"lamp": rows}, rows, np.zeros(4, np.float32))
+    noted = {"policy": np.full((4, 3), 1 / 3, np.float32), "value": np.zeros(4, np.float32)}
+    store = EpisodeStore(folder)
+    store.write(0, replace(episode, records=noted))
+    store.write(1, episode)
+    config = replace(TINY_MUZERO, source=str(folder), evaluation=EvaluationConfig(final_episodes=0))
+    with pytest.raises(UsageError, match=r"muzero learns from .*policy, value.*episode-000001"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (folder / "episode-000001.npz").write_bytes(b"damaged")  # is told where it is read
+    offline.check_records(config, make_agent(config, offline.source_spec(folder)))

@@ -64,7 +64,7 @@ class WorldModelAgent(abc.ABC):
         if self.spec.players > 1:
             raise UsageError(
                 f"{self.config.agent} learns to act alone, but this is a game of "
-                f"{self.spec.players} players: give it another task"
+                f"{self.spec.players} players: give --agent muzero, or another task"
             )
 
     @abc.abstractmethod

@@ -140,9 +140,12 @@ def _default(argv: list[str]) -> Config:
         if Run(folder).exists:
             return Run(folder, trust="--trust" in argv).config
     name, task = name or "small", value_given(argv, "--task")
-    config = dataclasses.replace(preset(name, agent, task, is_game_of(argv)), preset=name)
     source = _source(argv)
-    if source is not None and source.exists:  # its episodes are of its task
+    whole = source is not None and source.exists
+    if whole and task is None:
+        task = source.config.task
+    config = dataclasses.replace(preset(name, agent, task, is_game_of(argv)), preset=name)
+    if whole:  # its episodes are of its task
         config = dataclasses.replace(
             config, task=source.config.task, environment=source.config.environment
         )

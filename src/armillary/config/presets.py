@@ -159,11 +159,12 @@ def muzero_small(task: str | None = None, is_game: IsGame = known_game) -> MuZer
     """An agent that learns in minutes to an hour on two CPU cores: a game, or any other task."""
     task = task or "tic_tac_toe"
     if not is_game(task):
+        observe = "image" if task.startswith("ALE/") else "vector"  # Atari has nothing but images
         return MuZeroConfig(
             task=task,
             preset="small",
             episodes=320,
-            environment=EnvironmentConfig(observe="vector"),
+            environment=EnvironmentConfig(observe=observe),
             network=NetworkConfig(hidden=128, channels=32, blocks=2, history=4, categories=101),
             search=SearchConfig(simulations=25),
             replay=ReplayConfig(capacity=200_000),

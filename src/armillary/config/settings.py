@@ -227,10 +227,11 @@ class Config:
     """The command that makes such a run."""
 
     task: str = "cheetah-run"
-    """A task of the control suite by its own name (`armillary tasks` lists them), a Gymnasium id
-    (`module:id` where a module registers it) or `module:callable` that returns a Gymnasium
-    environment; in Python also such a callable. Several, separated by commas: one agent learns all
-    of them and is never told which one it plays; `planet`: the paper's six."""
+    """A task of the control suite or a board game by its name (`armillary tasks` lists them), a
+    Gymnasium id (`module:id` where a module registers it) or `module:callable` that returns a
+    Gymnasium environment, or a game's rules; in Python also such a callable. Several, separated by
+    commas: one agent learns all of them and is never told which one it plays; `planet`: the paper's
+    six."""
     agent: str = ""
     """The agent that learns: planet, dreamer, explorer, muzero, or `module:Class` of one's own."""
     preset: str = "paper"

@@ -11,6 +11,7 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +98,18 @@ def write_arrays(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
     rows = np.array([len(episode.reward) for episode in episodes], np.int64)
     counts = {"simulator_steps": np.array(steps, np.int64)} if counted else {}
     return arrays | {"terminal": terminal, "rows": rows} | counts
+
+
+def recorded_in(path: Path) -> set[str] | None:
+    """Returns the names of the records in a file of episodes, unread; None: it is damaged.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    with open_regular(path) as file, suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+        stems = (member.removesuffix(".npy") for member in archive.namelist())
+        return {stem.removeprefix(_RECORD) for stem in stems if stem.startswith(_RECORD)}
+    return None
 
 
 def read_entries(path: Path, archive: zipfile.ZipFile) -> list[Entry]:

@@ -28,7 +28,7 @@ from armillary.training.collecting import Collector, collectors
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.evaluation import Scores
 from armillary.training.logger import Logger
-from armillary.training.offline import begun, bring, source_spec
+from armillary.training.offline import begun, bring, check_records, source_spec
 from armillary.training.progress import Progress
 from armillary.training.record import Record, shown
 from armillary.training.results import earlier_results, results, write_results
@@ -76,8 +76,10 @@ def train(
     with ExitStack() as stack:
         sources = _collectors(config, stack)
         spec = _spec(config, Run(place), sources)
-        make_agent(config, spec)  # what cannot be fails before anything is written
+        agent = make_agent(config, spec)  # what cannot be fails before anything is written
         run = Run(place)
+        if config.source is not None and not begun(run):
+            check_records(config, agent)
         with run.locked() as check_held, stop_request() as stop:
             config = run.check(config)  # environments take long: another run may have begun here
             kind = Trainer if config.source is None else OfflineTrainer
@@ -145,7 +147,7 @@ class Trainer:
         run.open(config)  # all that can be wrong with the request has been seen by now
         self._prepare()
         self.store = EpisodeStore(run.episodes)
-        check_episodes(self.store, self.counters, self.spec)
+        check_episodes(self.store, self.counters, self.spec, brought=config.source is not None)
         self.sampler = make_sampler(self.store, self.agent, config)
         self.sampler.episodes = self.counters.episodes
         self.sampler.restore(saved)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from armillary.agents.base import Agent, LearnsFromSteps
 from armillary.config import Config, EnvironmentConfig
 from armillary.errors import RunError, UsageError
 from armillary.files import write_atomically
-from armillary.replay.entry import verified
+from armillary.replay.entry import recorded_in, verified
 from armillary.replay.episodes import EpisodeStore
 from armillary.spec import Continuous, Discrete, Field, Spec
 from armillary.training import checkpoint, minari
@@ -51,6 +52,29 @@ def source_spec(source: str | Path, environment: EnvironmentConfig | None = None
     one_hot = np.isin(actions, (0, 1)).all() and (actions[1:].sum(axis=1) == 1).all()
     kind = Discrete if one_hot and actions.shape[1] > 1 else Continuous
     return Spec.of(fields, kind(actions.shape[1]))
+
+
+def check_records(config: Config, agent: Agent) -> None:
+    """Makes sure that all episodes of `config.source` hold what an agent's updates read of them.
+
+    Damaged ones are left to those who read them.
+
+    Raises:
+        UsageError: there are none, or records are missing.
+    """
+    wanted = set(agent.recorded) if isinstance(agent, LearnsFromSteps) else set()
+    if not wanted:
+        return
+    source = str(config.source)
+    files = [] if minari.is_named(source) else [*_files(source)]
+    records = {str(path): recorded_in(path) for path in files} or {source: set()}
+    for name, found in records.items():
+        if found is not None and not wanted <= found:
+            raise UsageError(
+                f"{config.agent} learns from what it noted of its own actions "
+                f"({', '.join(sorted(wanted))}), which {name!r} does not have: give --from a run "
+                f"of {config.agent}, or let it play episodes of its own"
+            )
 
 
 def begun(run: Run) -> bool:

@@ -79,7 +79,10 @@ class Player:
         """
         model = getattr(self.state, "model", None)
         if not isinstance(model, WorldModel) or not isinstance(self.config, WorldModelConfig):
-            raise UsageError(f"the agent {self.config.agent!r} has no world model to look into")
+            raise UsageError(
+                f"the agent {self.config.agent!r} predicts no observations, so it has no "
+                "world model to look into: planet and dreamer have"
+            )
         return LearnedModel(model, self.agent.spec, self.config.objective.bits)
 
     @property

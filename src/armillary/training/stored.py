@@ -13,8 +13,16 @@ from armillary.training.counters import Counters
 log = logging.getLogger(__name__)
 
 
-def check_episodes(store: EpisodeStore, counters: Counters, spec: Spec) -> None:
+def check_episodes(
+    store: EpisodeStore, counters: Counters, spec: Spec, *, brought: bool = False
+) -> None:
     """Warns of episodes that are gone, and of a run that begins again although it has episodes.
+
+    Args:
+        store: the episodes.
+        counters: how far the run is.
+        spec: of its environment.
+        brought: whether they are not its own, so that it begins with them.
 
     Raises:
         RunError: the episodes are not of such an environment.
@@ -39,7 +47,7 @@ def check_episodes(store: EpisodeStore, counters: Counters, spec: Spec) -> None:
             store.folder,
             lost[0],
         )
-    if len(indices) > 1 and not counters.episodes:
+    if len(indices) > 1 and not counters.episodes and not brought:
         log.warning(
             "there are %d episodes in %s, but no checkpoint: the run begins again, with these "
             "episodes",
