@@ -1,44 +1,25 @@
-"""One loop for every agent: fit, evaluate, collect, save (PlaNet, Algorithm 1)."""
+"""What a training run is made of: its collectors, its agent's spec, and who trains it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-import jax
-from jaxtyping import PRNGKeyArray
-
-from armillary import seeding
-from armillary.agents.base import Agent, Records
-from armillary.agents.random import Random
 from armillary.agents.registry import know, make_agent
-from armillary.config import Config, to_dict
+from armillary.config import Config
 from armillary.config.schedule import all_rounds, evaluation_due, seed_rounds, updates_due
 from armillary.envs.build import agreed
-from armillary.errors import EnvironmentFailure, UsageError
-from armillary.replay.episode import Episode
-from armillary.replay.episodes import EpisodeStore
-from armillary.replay.sampler import Batch, prefetch
+from armillary.errors import UsageError
 from armillary.spec import Spec
-from armillary.training import compilation, minari
+from armillary.training import minari
 from armillary.training.collecting import Collector, collectors
-from armillary.training.counters import Counters, machine, simulator_steps
-from armillary.training.evaluation import Scores
-from armillary.training.logger import Logger
+from armillary.training.counters import Counters, simulator_steps
 from armillary.training.offline import begun, bring, check_records, source_spec
-from armillary.training.progress import Progress
-from armillary.training.record import Record, shown
-from armillary.training.results import earlier_results, results, write_results
-from armillary.training.rollout import returns
 from armillary.training.run import Run
-from armillary.training.sampling import make_sampler
-from armillary.training.saving import Saver, restore
-from armillary.training.signals import Stopped, StopRequest, stop_request
-from armillary.training.stored import check_episodes
-from armillary.training.testing import Tester, scalars
+from armillary.training.signals import stop_request
+from armillary.training.trainer import Trainer
 
 
 def train(
@@ -118,224 +99,6 @@ def _spec(config: Config, run: Run, sources: dict[str, Collector]) -> Spec:
             "--evaluation.final-episodes 0 to learn without an environment"
         )
     return spec
-
-
-class Trainer:
-    """One training run in this process: Algorithm 1 of PlaNet and of Dreamer."""
-
-    def __init__(
-        self,
-        config: Config,
-        spec: Spec,
-        run: Run,
-        collectors: dict[str, Collector],
-        stop: StopRequest,
-        on_progress: Callable[[Counters], None],
-        on_metrics: Callable[[dict[str, Any]], None],
-        check_held: Callable[[], None],
-    ) -> None:
-        self.config, self.run, self.tasks = config, run, config.tasks
-        self.collectors = collectors
-        self.stop, self.on_progress, self.check_held = stop, on_progress, check_held
-        self.spec = spec
-        agent = make_agent(config, self.spec)
-        assert isinstance(agent, Agent)  # see `Config.check_trained`
-        self.agent = agent
-        self.update = jax.jit(self._update, donate_argnums=0)
-        now = Counters(self.spec.as_dict(), config=to_dict(config), machine=machine())
-        self.state, self.counters, saved = restore(run, config, self.agent, now)
-        run.open(config)  # all that can be wrong with the request has been seen by now
-        self._prepare()
-        self.store = EpisodeStore(run.episodes)
-        check_episodes(self.store, self.counters, self.spec, brought=config.source is not None)
-        self.sampler = make_sampler(self.store, self.agent, config)
-        self.sampler.episodes = self.counters.episodes
-        self.sampler.restore(saved)
-        self.logger = Logger(
-            run.folder, self.counters.position, wandb=config.wandb, config=to_dict(config)
-        )
-        self.record = Record(run, self.counters, self.logger, on_metrics, check_held)
-        self.saver = Saver(
-            run,
-            config.training.checkpoint_minutes,
-            self.counters,
-            self._before_saving,
-            self.sampler.saved,
-        )
-        self.tester = Tester(config, run, self.agent, self.logger, self._on_step)
-        self.progress = Progress(
-            config.episodes * len(self.tasks),
-            updates_due(config, all_rounds(config)),
-            episodes=self.reached,
-            updates=self.counters.updates,
-            environment_steps=self.counters.simulator_steps,
-            compiling=compilation.seconds,
-        )
-
-    def train(self) -> dict[str, Any]:
-        """Trains from where the counters are; what is finished outlives whatever ends it."""
-        with self.progress:
-            try:
-                self._loop()
-                return self._finish()
-            except (Stopped, EnvironmentFailure):
-                self.saver.save(self.state)
-                raise
-
-    def _loop(self) -> None:
-        config = self.config
-        while self.rounds < seed_rounds(config):
-            self._collect(seeding_model=True)
-        while True:
-            self._fit(updates_due(config, self.rounds))
-            if self.rounds >= all_rounds(config):
-                return
-            if evaluation_due(config, self.rounds):
-                self._evaluate()
-            self._collect()
-            while self.counters.episodes % self._of_each_task:  # one of each task
-                self._collect()
-
-    @property
-    def rounds(self) -> int:
-        """How many rounds of episodes of each task have been collected."""
-        return self.counters.episodes // self._of_each_task
-
-    @property
-    def _of_each_task(self) -> int:
-        """Episodes of a round of each task."""
-        return self.config.round_size * len(self.tasks)
-
-    @property
-    def reached(self) -> int:
-        """How far the run is, in episodes: what is tested once is tested once of these."""
-        return self.counters.episodes
-
-    def _prepare(self) -> None:
-        """Called when a folder is open, before its episodes are read."""
-
-    def _fit(self, due: int) -> None:
-        """Takes the updates that are due (Algorithm 1, lines 4 to 7)."""
-        counters, seed = self.counters, self.config.seed
-        self.sampler.episodes = counters.episodes
-        key = seeding.purpose_key(seed, "update")
-        numbers = range(counters.updates, due)
-        generators = (seeding.generator(seed, "batch", number) for number in numbers)
-        with prefetch(self.sampler, generators, transfer=jax.device_put) as batches:
-            for batch in batches:
-                self.stop.check()
-                state, metrics, *of_steps = self.update(self.state, batch, key, counters.updates)
-                values = {name: float(x) for name, x in jax.device_get(metrics).items()}
-                self.record.update(values)
-                self.sampler.learned(batch, *of_steps)
-                self.state = state
-                counters.updates += 1
-                self.progress.update(updates=counters.updates, losses=shown(values))
-                self.on_progress(counters)
-                self.saver.if_due(state)
-
-    def _update(self, state: Any, batch: Batch, key: PRNGKeyArray, counter: int) -> Any:
-        return self.agent.update(state, batch, jax.random.fold_in(key, counter))
-
-    def _collect(self, *, seeding_model: bool = False) -> None:
-        """Collects a round of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
-        counters, size = self.counters, self.config.round_size
-        index = counters.episodes
-        task = self.tasks[index // size % len(self.tasks)]
-        if index in self.store.indices:  # collected before a stop, not yet in a checkpoint
-            episodes = [self.store.load(i) for i in range(index, index + size)]
-        else:
-            episodes = self._play(index, task, seeding_model=seeding_model)
-            self.check_held()
-            self.store.write(index, *episodes)
-        counters.episodes += size
-        counters.simulator_steps += sum(simulator_steps(e, self.config, task) for e in episodes)
-        values = {
-            "collect/return": mean(returns(episodes)),
-            "collect/length": mean(episode.steps for episode in episodes),
-        }
-        if len(self.tasks) > 1:
-            values[f"collect/{task}/return"] = values["collect/return"]
-        self.record.write(values | self._mean_losses())
-        self.saver.if_due(self.state)
-        self.progress.episode(counters.episodes, counters.simulator_steps, values["collect/return"])
-        self.on_progress(counters)
-
-    def _mean_losses(self) -> dict[str, float]:
-        """Returns the mean losses of the updates since the last episode, if there were any."""
-        return self.record.mean_losses(self.config.training.collect_interval * len(self.tasks))
-
-    def _play(self, index: int, task: str, *, seeding_model: bool) -> list[Episode]:
-        """Plays a round; who keeps records plays also the first ones, so that they have some."""
-        seed, size = self.config.seed, self.config.round_size
-        random = seeding_model and not isinstance(self.agent, Records)
-        return self.collectors[task].play(
-            Random(self.spec) if random else self.agent,
-            None if random else self.state,
-            seeding.key(seed, "collect", index),
-            [seeding.integer(seed, "collect", i) for i in range(index, index + size)],
-            self._on_step,
-        )
-
-    def _on_step(self, count: int) -> None:
-        self.stop.check()
-        self.progress.frame(count)
-
-    def _evaluate(self) -> None:
-        """Tests the agent while training goes on, once."""
-        counters, config = self.counters, self.config
-        if counters.evaluated // self._of_each_task == self.rounds:
-            return
-        episodes = self.config.evaluation.episodes
-        scores = self.tester.agent(self.state, counters.simulator_steps, episodes, "evaluate")
-        counters.evaluated = self.reached
-        plain = {task: of_task.as_dict() for task, of_task in scores.items()}
-        self.record.write(scalars("evaluate", plain, self.config))
-        for task, of_task in scores.items():
-            which = f" of {task}" if len(scores) > 1 else ""
-            self.progress.message(
-                f"test score after {self.rounds * config.round_size} episodes{which}: {of_task}"
-            )
-
-    def _finish(self) -> dict[str, Any]:
-        """Tests the trained agent and random actions, and at last writes `results.json`, once."""
-        counters, config = self.counters, self.config
-        tested = counters.evaluated == self.reached
-        earlier = earlier_results(self.run.results, config)
-        whole = self.tester.has_episodes or not config.evaluation.final_episodes
-        if earlier is not None and (tested or not config.evaluation.final_episodes) and whole:
-            self.saver.replace_damaged(self.state)
-            return earlier
-        self.saver.save(self.state)
-        episodes = config.evaluation.final_episodes
-        agent = random = {task: Scores(()) for task in self.tasks}
-        if episodes:
-            agent = self.tester.agent(self.state, counters.simulator_steps, episodes, "final")
-            random = self.tester.random(episodes, "final")
-        if not tested and episodes:
-            scores = {
-                name: {task: of_task.as_dict() for task, of_task in of_all.items()}
-                for name, of_all in (("evaluate", agent), ("random", random))
-            }
-            values = [scalars(name, of_all, config) for name, of_all in scores.items()]
-            self.record.write(values[0] | values[1] | self._mean_losses())  # of the last updates
-            counters.evaluated = self.reached
-            self.saver.save(self.state)
-        self.check_held()
-        lost = counters.episodes - len(self.store)
-        found = results(config, counters, agent, random, lost, self.record.seconds)
-        return write_results(self.run.results, found)
-
-    def _before_saving(self) -> None:
-        self.counters.seconds = self.record.seconds
-        self.counters.position = self.logger.position
-        self.sampler.episodes = self.counters.episodes  # whose state is saved, too
-        self.check_held()
-
-    def close(self) -> None:
-        """Closes the log files and the environments that were opened here."""
-        self.logger.close()
-        self.tester.close()
 
 
 class OfflineTrainer(Trainer):
