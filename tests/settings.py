@@ -148,18 +148,19 @@ TINY_GAME = replace(
 
 LEARNING_GAME = replace(
     TINY_GAME,
-    episodes=64 * 40,
-    network=NetworkConfig(kind="dense", state=32, hidden=64),
-    search=SearchConfig(simulations=16, noise_alpha=1.0),
+    task="matches:create",
+    episodes=32 * 20,
+    network=NetworkConfig(kind="dense", state=16, hidden=32),
+    search=SearchConfig(simulations=12, noise_alpha=1.0),
     target=TargetConfig(unroll=3, discount=1.0),
-    optimizer=DescentConfig(method="adam", learning_rate=2e-3, decay_steps=3_000),
-    training=StepsConfig(collect_interval=30, batch_size=128),
+    optimizer=DescentConfig(method="adam", learning_rate=3e-3, decay_steps=3_000),
+    training=StepsConfig(collect_interval=30, batch_size=64),
     collection=SelfPlayConfig(
-        seed_episodes=64, side_by_side=64, openings=4, moves=2, late_temperature=0.5
+        seed_episodes=32, side_by_side=32, openings=3, moves=2, late_temperature=0.5
     ),
     evaluation=EvaluationConfig(every=1000, episodes=10, final_episodes=10),
 )
-"""A run that learns tic-tac-toe, though not to the end."""
+"""A run that learns to take matches."""
 
 EXPLORING = ExplorerConfig(
     task="toys:corridor",

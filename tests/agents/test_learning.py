@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from armillary.config import DistillationConfig
+from armillary.envs.games import game
 from armillary.training.distillation import distill
+from armillary.training.judges.lines import losing_lines
 from armillary.training.loop import train
 from armillary.training.player import load
-from settings import LEARNING, LEARNING_DISCRETE, LEARNING_DREAMER
+from settings import LEARNING, LEARNING_DISCRETE, LEARNING_DREAMER, LEARNING_GAME
 
 
 @pytest.mark.slow
@@ -45,3 +47,11 @@ def test_a_tiny_dreamer_learns_to_steer(tmp_path: Path) -> None:
     assert results["random"]["mean"] < 5
     assert results["agent"]["mean"] > 8
     assert min(results["agent"]["scores"]) > results["random"]["mean"]
+
+
+@pytest.mark.slow
+def test_a_tiny_muzero_learns_a_game(tmp_path: Path) -> None:
+    train(LEARNING_GAME, tmp_path / "run")
+    player = load(tmp_path / "run", trust=True)
+    lost = losing_lines(player.agent, player.state, game(LEARNING_GAME.task))
+    assert lost.first + lost.second < 0.3 * lost.lines
