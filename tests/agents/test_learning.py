@@ -9,6 +9,10 @@ zeros instead of the batch's states 0.3, and with actions that are not squashed 
 With discrete actions it scores 12.0 of 12, random choices 4.8; without straight-through gradients
 4.1, and with eyes shut 4.7. (Imagined from zeros it learns even so: what it has to know of a state
 is in those that it imagines.) A policy that is distilled from the first one's planner scores 22.0.
+MuZero, taking matches: 5 of 50 lines lost against every possible reply. With values backed up
+without a change of sign it loses 69 of 101. Values of 0 past the end and a root without its mask
+are not told by so small a game (6 of 42 and 7 of 56): what holds them is
+tests/objectives/test_returns.py and tests/search.
 """
 
 from pathlib import Path
