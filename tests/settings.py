@@ -195,8 +195,8 @@ TINY_EXPLORER = replace(
 
 ALL = pytest.mark.parametrize(
     "config",
-    [TINY, TINY_DREAMER, TINY_DISCRETE, TINY_EXPLORER, TINY_MUZERO, TINY_GAME],
-    ids=["planet", "dreamer", "discrete", "explorer", "muzero", "game"],
+    [TINY, TINY_DREAMER, TINY_DISCRETE, TINY_MUZERO, TINY_GAME],
+    ids=["planet", "dreamer", "discrete", "muzero", "game"],
 )
 """What has to hold for every agent."""
 
