@@ -57,7 +57,9 @@ def test_defaults_are_those_of_the_preset(agent, name, capsys):
     for option, value in flatten(to_dict(preset(name, agent))).items():
         option = option.replace("_", "-")
         (about,) = re.findall(rf"--{re.escape(option)}(?: .*)?\n((?:      .*\n?)+)", text)
-        typed = {"False": "off", "True": "on", "(1.0,)": "1.0"}.get(str(value), str(value))
+        typed = {"False": "off", "True": "on"}.get(str(value), str(value))
+        if isinstance(value, tuple):
+            typed = " ".join(map(str, value))
         assert f"(default: {typed})" in about, option
 
 

@@ -137,10 +137,11 @@ def test_what_was_interrupted_is_done_again(
     played = record(Lamps(), "lamps-v0", TINY_DISCRETE.environment, episodes=3)
     settings = {"episodes": 2, "evaluation.final_episodes": 0, "task": "gone:Gone"}
     config = changed(TINY_DISCRETE, settings | {"source": "minari:lamps-v0"})
-    write, written = EpisodeStore.write, []
+    write, written, failed = EpisodeStore.write, [], []
 
     def fail_at_the_second(self: EpisodeStore, index: int, episode: Episode) -> None:
-        if index == 1 and written == [0]:
+        if index == 1 and not failed:
+            failed.append(index)
             raise OSError("the power went")
         written.append(index)
         write(self, index, episode)

@@ -177,18 +177,18 @@ def muzero_small(task: str | None = None, is_game: IsGame = known_game) -> MuZer
     return MuZeroConfig(
         task=task,
         preset="small",
-        episodes=256 * 100,
+        episodes=256 * (800 if task == "tic_tac_toe" else 400),
         network=NetworkConfig(kind="dense" if task == "tic_tac_toe" else "auto", hidden=128,
                               channels=64, blocks=3),
         search=SearchConfig(simulations=25, noise_alpha=1.0),
         target=TargetConfig(discount=1.0),
         replay=ReplayConfig(capacity=200_000, priority=0.0, correction=0.0),
-        optimizer=DescentConfig(method="adam", learning_rate=1e-3, decay_steps=5_000,
+        optimizer=DescentConfig(method="adam", learning_rate=1e-3, decay_steps=16_000,
                                 clip_norm=10.0),
-        collection=SelfPlayConfig(side_by_side=256, seed_episodes=256, openings=4,
+        collection=SelfPlayConfig(side_by_side=256, seed_episodes=256, openings=6,
                                   temperatures=(1.0,), moves=2, late_temperature=0.5),
         training=StepsConfig(collect_interval=40, batch_size=512),
-        evaluation=EvaluationConfig(every=10, episodes=100, final_episodes=200),
+        evaluation=EvaluationConfig(every=40, episodes=100, final_episodes=200),
     )  # fmt: skip
 
 

@@ -158,5 +158,5 @@ def text(numbers: dict[str, Any]) -> str:
             )
         paper = numbers["paper"][task]
         if paper:
-            lines.append("  paper: " + ", ".join(f"{k} {v:.0f}" for k, v in paper.items()))
+            lines.append("  published: " + "; ".join(f"{k} {v:.0f}" for k, v in paper.items()))
     return "\n".join(lines)
