@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from armillary.agents.base import Agent, LearnsFromSteps
+from armillary.agents.base import Actor, LearnsFromSteps
 from armillary.config import Config, EnvironmentConfig
 from armillary.errors import RunError, UsageError
 from armillary.files import write_atomically
@@ -54,7 +54,7 @@ def source_spec(source: str | Path, environment: EnvironmentConfig | None = None
     return Spec.of(fields, kind(actions.shape[1]))
 
 
-def check_records(config: Config, agent: Agent) -> None:
+def check_records(config: Config, agent: Actor) -> None:
     """Makes sure that all episodes of `config.source` hold what an agent's updates read of them.
 
     Damaged ones are left to those who read them.

@@ -1,0 +1,63 @@
+"""Presets that depend on the task: a board game, whatever names it, Atari, or anything else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from armillary.cli import train
+from armillary.config import preset
+from armillary.config.settings import GAMES
+from armillary.envs import games
+from armillary.envs.named import TRUSTED
+from armillary.errors import UsageError
+
+
+def _is_of_a_game(config: object) -> bool:
+    return (config.replay.priority, config.target.discount) == (0.0, 1.0)  # type: ignore[attr-defined]
+
+
+def test_the_games_that_have_presets_are_those_that_are_here() -> None:
+    assert set(GAMES) == set(games.GAMES)
+
+
+@pytest.mark.parametrize("name", ["small", "paper"])
+def test_a_game_has_a_preset_of_games(name: str) -> None:
+    for task in ("othello", "go_9x9"):
+        assert _is_of_a_game(preset(name, "muzero", task))
+    assert not _is_of_a_game(preset(name, "muzero", "CartPole-v1"))
+    assert not _is_of_a_game(preset(name, "muzero", "pgx.go:Go"))  # it is not imported
+    assert _is_of_a_game(preset(name, "muzero", "pgx.go:Go", games.is_game))
+
+
+def test_what_is_observed_is_there() -> None:
+    assert preset("small", "muzero", "ALE/Pong-v5").environment.observe == "image"
+    assert preset("small", "muzero", "CartPole-v1").environment.observe == "vector"
+
+
+def test_the_command_line_asks_whether_a_task_is_a_game() -> None:
+    """With the keyword arguments that it is made with."""
+    options = ["--agent", "muzero", "--task", "pgx.go:Go"]
+    assert _is_of_a_game(train._default(options))
+    assert _is_of_a_game(train._default([*options, "--environment.kwargs", "size=5", "komi=0.5"]))
+    with pytest.raises(UsageError, match=r"keyword arguments \{'sise': 5\}"):
+        train._default([*options, "--environment.kwargs", "sise=5", "--seed", "1"])
+    assert not _is_of_a_game(train._default([*options[:3], "toys:lamps"]))
+
+
+def test_of_a_source_it_is_that_of_its_task(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose module is not imported on the folder's word."""
+    options = ["--agent", "muzero", "--from", str(trained)]
+    config = train._default([*options, "--trust"])
+    assert config.task == "toys:short"
+    assert not _is_of_a_game(config)
+    monkeypatch.setenv(TRUSTED, "")
+    with pytest.raises(UsageError, match="--trust"):
+        train._default(options)
+
+
+def test_many_scores_are_not_all_listed() -> None:
+    scores = {"mean": 1.0, "std": 0.0, "episodes": 200, "scores": [1.0] * 200}
+    results = {"task": "tic_tac_toe", "episodes": 1, "simulator_steps": 1, "updates": 1,
+               "seconds": 1, "tasks": {"tic_tac_toe": {"agent": scores, "random": scores}}}  # fmt: skip
+    assert max(map(len, train._scores(json.loads(json.dumps(results))).splitlines())) < 110
