@@ -16,7 +16,7 @@ from armillary.agents.muzero import MuZero, MuZeroState, Rows
 from armillary.config import changed
 from armillary.config.schedule import all_rounds, updates_due
 from armillary.envs import side_by_side
-from armillary.envs.games import BOARD, game, spec_of_game
+from armillary.envs.games import game, spec_of_game
 from armillary.errors import UsageError
 from armillary.nets.muzero import History
 from armillary.replay.episodes import EpisodeStore
@@ -245,7 +245,7 @@ def test_random_collection_keeps_what_the_search_found() -> None:
     count = 200
     legal = np.zeros((count, 9), bool)
     legal[:, [2, 5]] = True
-    seen = {BOARD: np.zeros((count, 3, 3, 2), bool), MASK: legal}
+    seen = {"board": np.zeros((count, 3, 3, 2), bool), MASK: legal}
     first = {}
     for policy in ("agent", "random"):
         agent = MuZero(changed(TINY_GAME, greedy | {"collection.policy": policy}), spec)
