@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from armillary.cli import train
-from armillary.config import preset
+from armillary.config import changed, preset
 from armillary.config.settings import GAMES
 from armillary.envs import games
 from armillary.envs.named import TRUSTED
 from armillary.errors import UsageError
+from armillary.training import loop
+from settings import TINY_GAME
 
 
 def _is_of_a_game(config: object) -> bool:
@@ -61,3 +63,20 @@ def test_many_scores_are_not_all_listed() -> None:
     tasks = {"tic_tac_toe": {"agent": scores, "random": scores}}
     results = {"task": "tic_tac_toe", "tasks": tasks} | counts
     assert max(map(len, train._scores(results).splitlines())) < 110
+
+
+def test_what_is_wrong_with_a_game_is_said_as_it_is(tmp_path: Path) -> None:
+    """Not as if keyword arguments were at fault; and no setting that it cannot use is ignored."""
+    with pytest.raises(UsageError, match=r"^pgx.backgammon:Backgammon draws at random"):
+        train._default(["--agent", "muzero", "--task", "pgx.backgammon:Backgammon"])
+    with pytest.raises(UsageError, match=r"--environment.kwargs: 'size': expected name=value"):
+        train._default(
+            [*("--agent", "muzero", "--task", "pgx.go:Go"), "--environment.kwargs", "size"]
+        )
+    for name in ("time_limit", "action_repeat"):
+        config = changed(TINY_GAME, {f"environment.{name}": 2})
+        with pytest.raises(
+            UsageError, match=f"environment.{name} is 2, but tic_tac_toe is a board"
+        ):
+            loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
