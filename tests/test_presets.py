@@ -1,11 +1,12 @@
 """Presets that depend on the task: a board game, whatever names it, Atari, or anything else."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from armillary.cli import train
-from armillary.config import changed, preset
+from armillary.config import changed, flatten, preset, to_dict
 from armillary.config.settings import GAMES
 from armillary.envs import games
 from armillary.envs.named import TRUSTED
@@ -80,3 +81,23 @@ def test_what_is_wrong_with_a_game_is_said_as_it_is(tmp_path: Path) -> None:
         ):
             loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("page", ["muzero.md", "games.md"])
+def test_a_page_names_what_is_there(page: str) -> None:
+    """Fields of the configuration, functions of the code, files."""
+    docs = Path(__file__).parents[1] / "docs"
+    text = (docs / page).read_text()
+    fields = flatten(to_dict(preset("paper", "muzero")))
+    sections = {name.partition(".")[0] for name in fields if "." in name}
+    named = re.findall(r"`(?:--)?([a-z]+)\.([a-z_-]+)", text)
+    assert {f"{a}.{b.replace('-', '_')}" for a, b in named if a in sections} <= {
+        *fields,
+        "environment.kwargs",
+    }
+    code = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    code += "".join(path.read_text() for path in (docs.parent / "src").rglob("*.py"))
+    for name in re.findall(r"`(?:MuZero\.|MuZeroNetwork\.)?(_?[A-Za-z_]+)`", text):
+        assert re.search(rf"\b{name}\b", code), name
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[a-z-]+)?\)", text):
+        assert (docs / link).exists(), link
