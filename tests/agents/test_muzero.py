@@ -16,6 +16,7 @@ from armillary.agents.muzero import MuZero, MuZeroState, Rows
 from armillary.config import changed
 from armillary.config.schedule import all_rounds, updates_due
 from armillary.envs import side_by_side
+from armillary.envs.games import game, spec_of_game
 from armillary.errors import UsageError
 from armillary.nets.muzero import History
 from armillary.replay.episodes import EpisodeStore
@@ -231,3 +232,30 @@ def test_other_agents_refuse_a_game_by_themselves() -> None:
     for config in (TINY, TINY_DREAMER):
         with pytest.raises(UsageError, match="2 players"):
             make_agent(config, Spec.of(BOARD, Discrete(9), 2))
+
+
+def test_random_collection_keeps_what_the_search_found() -> None:
+    """Uniform legal moves in collected games alone, beside the search's policy."""
+    greedy = {
+        "search.noise_fraction": 0.0,
+        "collection.temperatures": (0.0,),
+        "collection.moves": None,
+    }
+    spec = spec_of_game(game(TINY_GAME.task))
+    count = 200
+    legal = np.zeros((count, 9), bool)
+    legal[:, [2, 5]] = True
+    seen = {"board": np.zeros((count, 3, 3, 2), bool), MASK: legal}
+    first = {}
+    for policy in ("agent", "random"):
+        agent = MuZero(changed(TINY_GAME, greedy | {"collection.policy": policy}), spec)
+        state = agent.init(jax.random.key(0))
+        act = jax.jit(agent.act, static_argnames="explore")
+        belief = agent.initial_belief(state, count)
+        for explore in (True, False):
+            _, action, known = act(state, belief, seen, jax.random.key(1), explore=explore)
+            first[policy, explore] = np.asarray(action)[:, 2].mean()
+            assert (known["policy"][:, [2, 5]].sum(axis=1) == 1).all()
+    assert 0.35 < first.pop(("random", True)) < 0.65
+    assert len({*first.values()}) == 1
+    assert first["agent", True] in (0, 1)

@@ -13,13 +13,14 @@ import pytest
 
 from armillary.agents.registry import make_agent
 from armillary.cli import bench as command
-from armillary.config import Config, preset
+from armillary.config import Config, changed, preset
 from armillary.errors import UsageError
 from armillary.machine import bench
 from armillary.machine.agent import example_batch
 from armillary.machine.flop import matrix_flop
 from armillary.machine.timing import Timing, timed
 from armillary.spec import Spec, pixels
+from settings import TINY_GAME, TINY_MUZERO
 
 
 @pytest.fixture(scope="module", params=["planet", "dreamer"])
@@ -117,7 +118,9 @@ def test_cost_of_a_round_of_games():
         "renderer": "none",
         "rendering": {},
     }
-    cost = bench.episode_cost(report, preset("small", "muzero", "tic_tac_toe"))
+    sizes = {"collection.side_by_side": 256, "collection.seed_episodes": 256, "episodes": 25600}
+    config = changed(TINY_GAME, sizes | {"training.collect_interval": 40})
+    cost = bench.episode_cost(report, config)
     assert {name: part["count"] for name, part in cost["parts"].items()} == {
         "updates": 40,
         "searches": 9,
@@ -136,20 +139,20 @@ def test_cost_of_environments_side_by_side():
         "search": {"median_seconds": 0.1},
         "renderer": "none",
     }
-    parts = bench.episode_cost(report, preset("small", "muzero", "CartPole-v1"))["parts"]
+    sizes = {"collection.side_by_side": 8, "collection.seed_episodes": 8, "episodes": 80}
+    parts = bench.episode_cost(report, changed(TINY_MUZERO, sizes))["parts"]
     counts = {name: part["count"] for name, part in parts.items()}
-    assert counts == {"updates": 200, "searches": 250, "environment steps": 8 * 250}
+    assert counts == {"updates": 6, "searches": 250, "environment steps": 8 * 250}
 
 
-@pytest.mark.parametrize(
-    ("task", "at_once", "steps"), [("tic_tac_toe", 256, range(5, 10)), ("toys:lamps", 8, [1000])]
-)
-def test_muzero_is_measured(task, at_once, steps, capsys):
+@pytest.mark.parametrize(("task", "steps"), [("tic_tac_toe", range(5, 10)), ("toys:lamps", [1000])])
+def test_muzero_is_measured(task, steps, capsys):
     """A game as rounds of self-play, another task as environments: their searches are counted."""
     argv = ["--quick", "--agent", "muzero", "--preset", "small", "--task", task, "--json"]
     assert command.run(argv) == 0
     report = json.loads(capsys.readouterr().out)
     episode = report["episode"]
+    at_once = preset("small", "muzero", task).collection.side_by_side
     assert episode["side_by_side"] == at_once
     assert episode["steps"] in steps
     # Of one search: h and f of the root, and g and f of each of three simulations.
@@ -168,7 +171,7 @@ def test_muzero_is_measured(task, at_once, steps, capsys):
     text = command.table(report, config)
     assert f"search (3 simulations, {at_once} at once)" in text
     assert f"A round of {at_once} episodes of {episode['steps']} actions costs" in text
-    assert ("move in each of 256 games" in text) == (task == "tic_tac_toe")
+    assert (f"move in each of {at_once} games" in text) == (task == "tic_tac_toe")
 
 
 def test_episode_cost_of_an_agent_that_learns_several_tasks():

@@ -8,6 +8,7 @@ import time
 from fractions import Fraction
 from typing import Any
 
+import gymnasium
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -120,3 +121,12 @@ def test_somebody_elses_alarm_is_left_alone() -> None:
         assert signal.getsignal(signal.SIGALRM) is handler
     finally:
         signal.signal(signal.SIGALRM, previous)
+
+
+def test_what_another_package_advises_fits_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("armillary.advice.install", lambda *names: "uv pip install ")
+    with (
+        pytest.raises(EnvironmentFailure, match='run `uv pip install "gymnasium'),
+        guard.failures(lambda: "it could not be drawn:"),
+    ):
+        raise gymnasium.error.DependencyNotInstalled('run `pip install "gymnasium[toy]"`')

@@ -164,14 +164,14 @@ def test_a_configuration_of_the_wrong_types_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_began_while_environments_were_made_is_not_continued(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, real = tmp_path / "new", loop._environments
+    folder, real = tmp_path / "new", loop._collectors
 
     def slow(*arguments: object) -> object:
         envs = real(*arguments)  # type: ignore[arg-type]
         shutil.copytree(run, folder)  # another process, with another seed
         return envs
 
-    monkeypatch.setattr(loop, "_environments", slow)
+    monkeypatch.setattr(loop, "_collectors", slow)
     with pytest.raises(UsageError, match="seed: 0 there, 1 asked for"):
         train(replace(TINY, seed=1), folder)
 

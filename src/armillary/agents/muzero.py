@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray
 
 from armillary.agents.base import Acting, Observation
+from armillary.agents.random import uniform
 from armillary.config.muzero import DescentConfig, MuZeroConfig
 from armillary.config.schedule import all_rounds, updates_due
 from armillary.errors import UsageError
@@ -191,6 +192,9 @@ class MuZero:
         if explore and self.config.search.algorithm == "muzero":
             temperature = self.temperature(state.updates, belief.moves)
             number = draw(found.policy, action_key, temperature)
+        if explore and self.config.collection.policy == "random":
+            one_hot = uniform(self.spec, observation, len(number), action_key)
+            number = jnp.argmax(one_hot, axis=-1)
         action = jax.nn.one_hot(number, self.spec.action.size)
         known = {"policy": found.policy, "value": found.value, "visits": found.visits}
         return Belief(belief.moves + 1, history, action), action, known

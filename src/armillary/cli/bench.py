@@ -47,7 +47,7 @@ class Arguments:
     """
 
     agent: str = "planet"
-    """The agent: planet, dreamer or muzero."""
+    """The agent: planet, dreamer, explorer or muzero."""
     preset: str = "paper"
     """Its size: small or paper."""
     task: str | None = None

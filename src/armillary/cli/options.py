@@ -116,9 +116,10 @@ def is_game_of(argv: Sequence[str]) -> Callable[[str], bool]:
         words = itertools.dropwhile(lambda word: word != "--environment.kwargs", argv)
         given = itertools.takewhile(lambda word: not word.startswith("--"), [*words][1:])
         try:
-            return of_any(task, keywords.parse([*given]))
+            kwargs = keywords.parse([*given])
         except ValueError as error:
             raise UsageError(f"--environment.kwargs: {error}") from error
+        return of_any(task, kwargs)
 
     return is_game
 

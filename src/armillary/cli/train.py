@@ -34,6 +34,9 @@ FIRST = (
 )
 """The options that matter most: what `--help` shows."""
 
+SHOWN = 20
+"""Scores of single episodes that are listed; `results.json` has all."""
+
 AgentConfig = TypeVar("AgentConfig", bound=Config)
 
 
@@ -143,7 +146,11 @@ def _default(argv: list[str]) -> Config:
     source = _source(argv)
     whole = source is not None and source.exists
     if whole and task is None:
-        task = source.config.task
+        from armillary.envs.named import check_trust
+
+        theirs, task = source.config, source.config.task
+        if "--trust" not in argv:
+            check_trust(theirs.tasks, theirs.environment, source.folder)
     config = dataclasses.replace(preset(name, agent, task, is_game_of(argv)), preset=name)
     if whole:  # its episodes are of its task
         config = dataclasses.replace(
@@ -212,7 +219,8 @@ def _scores(results: dict[str, Any]) -> str:
     """Returns the agent's scores beside those of random actions."""
 
     def row(name: str, scores: dict[str, Any]) -> str:
-        values = ", ".join(f"{score:.0f}" for score in scores["scores"])
+        values = ", ".join(f"{score:.0f}" for score in scores["scores"][:SHOWN])
+        values += ", ..." * (len(scores["scores"]) > SHOWN)
         return f"  {name:<14}{scores['mean']:8.1f} ± {scores['std']:<7.1f} ({values})"
 
     several = len(results["tasks"]) > 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from armillary.config import EnvironmentConfig
 from armillary.envs import named
 from armillary.envs.guard import failures
 from armillary.errors import UsageError, nearest
@@ -98,6 +99,23 @@ def game(task: str, kwargs: Mapping[str, Any] | None = None) -> pgx.Env:
             f"that returns a pgx.Env.{nearest(task, GAMES)}"
         )
     return found
+
+
+def check_settings(task: str, config: EnvironmentConfig) -> None:
+    """Makes sure that nothing is asked of a game but what its rules have.
+
+    Raises:
+        UsageError: a move would be repeated, or a game cut.
+    """
+    for name, value, nothing in (
+        ("action_repeat", config.action_repeat, (None, 1)),
+        ("time_limit", config.time_limit, (None,)),
+    ):
+        if value not in nothing:
+            raise UsageError(
+                f"environment.{name} is {value}, but {task} is a board game, which its rules end "
+                "and whose moves are made once: leave it out"
+            )
 
 
 @cache

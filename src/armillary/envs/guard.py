@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
+from armillary.advice import fitted
 from armillary.errors import ArmillaryError, EnvironmentFailure, RenderingError, UsageError
 from armillary.waiting import Ended, waiting_for
 
@@ -177,7 +178,8 @@ def failures(what: Callable[[], str], where: Callable[[], str] = lambda: "") -> 
     except (ArmillaryError, KeyboardInterrupt, Ended):
         raise
     except BaseException as error:
-        raise EnvironmentFailure(f"{what()} {type(error).__name__}{where()}: {error}") from error
+        said = fitted(str(error))
+        raise EnvironmentFailure(f"{what()} {type(error).__name__}{where()}: {said}") from error
 
 
 def late(what: str, seconds: float | None) -> EnvironmentFailure:

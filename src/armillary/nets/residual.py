@@ -118,8 +118,3 @@ class Tower(eqx.Module):
         for block in self.blocks:
             x = block(x)
         return x
-
-
-def pooled(x: Planes) -> Planes:
-    """Halves height and width (rounding up) by means of 3x3 positions."""
-    return lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), "SAME") / 9.0

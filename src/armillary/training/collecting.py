@@ -56,6 +56,7 @@ def collectors(config: Config) -> dict[str, Collector]:
     try:
         for task in config.tasks:
             if games.is_game(task, environment.kwargs):
+                games.check_settings(task, config.environment)
                 openings = getattr(config.collection, "openings", 0)
                 made[task] = SelfPlay(games.game(task, environment.kwargs), openings)
             else:
