@@ -21,6 +21,7 @@ from armillary.objectives.returns import Targets, game_targets, general_targets
 from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
 from armillary.search.tree import Found, Root, draw, search
+from armillary.search.variation import variation
 from armillary.spec import MASK, Spec
 
 
@@ -173,7 +174,9 @@ class MuZero:
         """Searches, and takes an action by its visits: the most visited, or to explore a draw.
 
         Returns:
-            The next belief, one-hot actions, and the search's `policy`, `visits` and `value`.
+            The next belief, one-hot actions, and the search's `policy`, `visits` and `value`, and
+            the `variation` that it expects: numbers of actions, the first that taken, -1 past the
+            end of the tree.
         """
 
         def shifted(rows: Array, new: Any) -> Array:
@@ -192,7 +195,12 @@ class MuZero:
             temperature = self.temperature(state.updates, belief.moves)
             number = draw(found.policy, action_key, temperature)
         action = jax.nn.one_hot(number, self.spec.action.size)
-        known = {"policy": found.policy, "value": found.value, "visits": found.visits}
+        known = {
+            "policy": found.policy,
+            "value": found.value,
+            "visits": found.visits,
+            "variation": variation(found.tree, number),
+        }
         return Belief(belief.moves + 1, history, action), action, known
 
     def search(
