@@ -72,7 +72,7 @@ def finish(
 
 def untrained(config: Config, folder: Path) -> Path:
     """Writes the run of an agent of a board game that has learned nothing yet."""
-    spec = spec_of_game(game(config.task))
+    spec = spec_of_game(game(config.task, config.environment.kwargs))
     counters = Counters(spec.as_dict(), config=to_dict(config))
     run = Run(folder)
     run.open(config)
