@@ -70,9 +70,7 @@ def test_positions_are_those_of_another_library(uci: Callable[[str], list[str]])
         (f"{kings} b - -", "e3d3 h1h3"),
         ("7k/4P3/8/8/8/8/8/R3K3 w Q - 5 40", "e1c1 h8g7 e7e8r"),
     ):
-        board = chess.Board(
-            fen and f"{fen} 0 1" if fen and fen.endswith("-") else fen or chess.STARTING_FEN
-        )
+        board = chess.Board(fen or chess.STARTING_FEN)
         for move in moves.split():
             board.push_uci(move)
         start = f"fen {fen}" if fen else "startpos"

@@ -92,7 +92,8 @@ def _report(arguments: Arguments) -> str:
             )
     finally:
         telling.cancel()
-    tally, elo = Tally.of(paid.ravel()), Elo.of(Tally.of(paid.ravel()))
+    tally = Tally.of(paid.ravel())
+    elo = Elo.of(tally)
     first, second = map(Tally.of, paid)
     if not arguments.json:
         return (

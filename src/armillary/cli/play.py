@@ -42,8 +42,8 @@ _MARKS = {
 class Arguments:
     """Play a board game against a trained agent: the board is drawn, and moves are typed.
 
-    With `--protocol` the agent is an engine on standard input and output, which graphical interfaces
-    and other programs play against.
+    With `--protocol` the agent is an engine on standard input and output, for other programs to
+    play against.
     """
 
     run: Annotated[Path, tyro.conf.Positional]

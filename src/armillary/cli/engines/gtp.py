@@ -81,7 +81,7 @@ class Gtp:
         return ""
 
     def _komi(self, text: str) -> str:
-        own = self._match.rules._game.komi  # type: ignore[attr-defined]
+        own = self._match.rules._game.komi
         try:
             given = float(text)
         except ValueError:

@@ -22,7 +22,7 @@ class Tally:
     @classmethod
     def of(cls, scores: Iterable[float]) -> Tally:
         """Counts games by what they paid: more than 0, 0 or less."""
-        paid = list(scores)
+        paid = [float(x) for x in scores]
         return cls(sum(x > 0 for x in paid), sum(x == 0 for x in paid), sum(x < 0 for x in paid))
 
     @property
