@@ -6,10 +6,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from armillary import seeding
+from armillary.agents.registry import make_agent
+from armillary.config import Config, to_dict
+from armillary.envs.games import game, spec_of_game
 from armillary.studies.runs import Member
+from armillary.training import checkpoint
+from armillary.training.counters import Counters
 from armillary.training.run import Run
 
 
@@ -61,3 +68,14 @@ def finish(
     (member.folder / "metrics.jsonl").write_text(lines)
     content = {"episodes": member.config.episodes, "tasks": results, "seconds": seconds}
     Run(member.folder).results.write_text(json.dumps(content))
+
+
+def untrained(config: Config, folder: Path) -> Path:
+    """Writes the run of an agent of a board game that has learned nothing yet."""
+    spec = spec_of_game(game(config.task, config.environment.kwargs))
+    counters = Counters(spec.as_dict(), config=to_dict(config))
+    run = Run(folder)
+    run.open(config)
+    state = make_agent(config, spec).init(seeding.key(config.seed, "init"))
+    checkpoint.save(run.checkpoints, state, asdict(counters))
+    return folder

@@ -44,6 +44,7 @@ def test_help_answers_in_under_a_second(armillary_process: Run) -> None:
         "evaluate",
         "video",
         "play",
+        "arena",
         "plot",
         "tasks",
         "doctor",
@@ -54,7 +55,7 @@ def test_help_answers_in_under_a_second(armillary_process: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "video", "play", "plot", "tasks", "study"]
+    "command", ["train", "evaluate", "video", "play", "arena", "plot", "tasks", "study"]
 )
 def test_each_command_has_help_without_heavy_imports(command: str) -> None:
     code = (

@@ -1,4 +1,4 @@
-"""`armillary play`, as it is typed, and what `evaluate` and `tasks` say of games."""
+"""`armillary play` and `arena`, as they are typed, and what `evaluate` and `tasks` say of games."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from armillary.cli.play import HELP
 from armillary.training.loop import train
 from conftest import once
+from folders import forged
 from settings import TINY_GAME
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,6 +44,7 @@ def test_a_game_is_played(play: Run) -> None:
     assert "the agent plays " in done.stdout
     assert "visits " in done.stdout
     assert "value " in done.stdout
+    assert "expects " in done.stdout
     assert "'B2' is no legal move here" in done.stdout
     assert "'z9' is no legal move here" in done.stdout
     assert "the agent would play " in done.stdout
@@ -70,6 +72,47 @@ def test_other_runs_are_refused(armillary: Run, trained: Path) -> None:
     assert done.returncode == 2
     assert "is a run of toys:short, which is no board game" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("protocol", ["uci", "gtp"])
+def test_a_game_without_a_protocol_is_refused(play: Run, protocol: str) -> None:
+    done = play("", "--protocol", protocol)
+    assert done.returncode == 2
+    game = {"uci": "chess", "gtp": "Go"}[protocol]
+    assert f"of tic_tac_toe, but the protocol {protocol} is for {game}: leave" in done.stderr
+    assert done.stdout == ""
+    assert "--side means nothing" in play("", "--protocol", protocol, "--side", "second").stderr
+
+
+def test_an_arena_of_an_agent_and_itself(armillary: Run, game_run: Path) -> None:
+    done = armillary("arena", game_run, game_run, "--games", 12, "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert found["wins"] + found["draws"] + found["losses"] == found["games"] == 12
+    assert (found["wins"], found["score"], found["elo"]) == (found["losses"], 0.5, 0)
+    assert found["first"]["wins"] == found["second"]["losses"]
+    low, high = found["elo_interval"]
+    assert -low == pytest.approx(high)
+    assert high > 100
+    told = armillary("arena", game_run, game_run, "--games", 12).stdout
+    assert f"{found['wins']} won, {found['draws']} drawn, {found['losses']} lost, 50.0%" in told
+
+
+def test_an_arena_needs_two_runs_of_one_game(
+    armillary: Run, game_run: Path, trained: Path, tmp_path: Path
+) -> None:
+    task = "pgx.tic_tac_toe:TicTacToe"
+    other = forged(game_run, tmp_path / "other", environment={}, task=task)
+    for runs, text in (
+        ((game_run, trained), "is a run of toys:short, which is no board game"),
+        ((game_run, other, "--trust"), f"plays {task}: give two runs of the same game"),
+        ((game_run, game_run, "--games", 7), "games is 7, but they are played in pairs"),
+        ((game_run, game_run, "--openings", -1), "openings is -1"),
+    ):
+        done = armillary("arena", *runs)
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert done.stdout == ""
 
 
 def test_evaluate_judges_a_game(armillary: Run, game_run: Path) -> None:

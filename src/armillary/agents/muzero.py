@@ -22,6 +22,7 @@ from armillary.objectives.returns import Targets, game_targets, general_targets
 from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
 from armillary.search.tree import Found, Root, draw, search
+from armillary.search.variation import variation
 from armillary.spec import MASK, Spec
 
 
@@ -174,7 +175,9 @@ class MuZero:
         """Searches, and takes an action by its visits: the most visited, or to explore a draw.
 
         Returns:
-            The next belief, one-hot actions, and the search's `policy`, `visits` and `value`.
+            The next belief, one-hot actions, and the search's `policy`, `visits` and `value`, and
+            the `variation` that it expects: numbers of actions, the first that taken, -1 past the
+            end of the tree.
         """
 
         def shifted(rows: Array, new: Any) -> Array:
@@ -196,7 +199,12 @@ class MuZero:
             one_hot = uniform(self.spec, observation, len(number), action_key)
             number = jnp.argmax(one_hot, axis=-1)
         action = jax.nn.one_hot(number, self.spec.action.size)
-        known = {"policy": found.policy, "value": found.value, "visits": found.visits}
+        known = {
+            "policy": found.policy,
+            "value": found.value,
+            "visits": found.visits,
+            "variation": variation(found.tree, number),
+        }
         return Belief(belief.moves + 1, history, action), action, known
 
     def search(

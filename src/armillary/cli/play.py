@@ -1,4 +1,4 @@
-"""`armillary play`: a board game against a trained agent, in the terminal."""
+"""`armillary play`: a board game against a trained agent, in the terminal or for programs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from armillary.cli.engines import ProtocolName, check_protocol, converse, engine_of
 from armillary.cli.options import parse
-from armillary.cli.stdout import show
+from armillary.cli.stdout import own_stdout, show
 from armillary.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -39,12 +40,18 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Arguments:
-    """Play a board game against a trained agent: the board is drawn, and moves are typed."""
+    """Play a board game against a trained agent: the board is drawn, and moves are typed.
+
+    With `--protocol` the agent is an engine on standard input and output, for other programs to
+    play against.
+    """
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder of an agent that was trained on a board game."""
     side: Literal["first", "second"] = "first"
     """Your side: who begins, or the other."""
+    protocol: ProtocolName | None = None
+    """Speak this protocol and nothing else: uci for chess, gtp for Go."""
     seed: int = 0
     """Seed of what the agent draws."""
     trust: bool = False
@@ -56,6 +63,10 @@ def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "armillary play")
     if arguments.seed < 0:
         raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
+
+    if arguments.protocol is not None:
+        _serve(arguments, arguments.protocol)
+        return 0
 
     from armillary.training.match import Match, rules_of
     from armillary.training.player import load
@@ -70,6 +81,22 @@ def run(argv: list[str]) -> int:
     match = Match(player.agent, player.state, rules, arguments.seed)
     _Table(match, _SIDES.index(arguments.side)).sit()
     return 0
+
+
+def _serve(arguments: Arguments, protocol: ProtocolName) -> None:
+    """Lets the agent speak a protocol, with nothing else on standard output."""
+    if arguments.side != Arguments(arguments.run).side:
+        raise UsageError("--side means nothing with --protocol, which says who moves: leave it out")
+    with own_stdout() as out:
+        from armillary.training.match import Match, rules_of
+        from armillary.training.player import load
+
+        player = load(arguments.run, trust=arguments.trust)
+        rules = rules_of(player, arguments.run)
+        check_protocol(protocol, rules, player.task(), arguments.run)
+        match = Match(player.agent, player.state, rules, arguments.seed)
+        engine = engine_of(protocol, match, f"armillary {player.config.agent}")
+        converse(engine, iter(sys.stdin.readline, ""), lambda line: show(line, out))
 
 
 class _Table:

@@ -8,7 +8,7 @@ one's own has numbers, or what its rules give as an attribute `face`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +38,8 @@ class Face:
         files: what the columns are called, from the left.
         ranks: what the rows are called, from the top.
         beside: returns what else is to be said of a state: pieces in hand.
+        protocol: in which programs play this game, with these names of moves; None: in none that
+            is known here.
     """
 
     look: Look
@@ -46,6 +48,7 @@ class Face:
     files: tuple[str, ...]
     ranks: tuple[str, ...]
     beside: Callable[[Any], str] = lambda state: ""
+    protocol: Literal["uci", "gtp"] | None = None
 
     def moves(self, state: Any) -> dict[str, int]:
         """Returns the legal moves by their names."""
@@ -157,7 +160,8 @@ def _connect_four(rules: Any) -> Face:
 def _go(rules: Any) -> Face:
     size = rules._game.size
     letters = _letters(size, "ABCDEFGHJKLMNOPQRST")
-    return _grid("stones", lambda s: np.asarray(s._x.board), letters, _upward(size), "pass")
+    face = _grid("stones", lambda s: np.asarray(s._x.board), letters, _upward(size), "pass")
+    return replace(face, protocol="gtp")
 
 
 def _othello(rules: Any) -> Face:
@@ -178,7 +182,8 @@ def _hex(rules: Any) -> Face:
 def _chess(rules: Any) -> Face:
     from pgx._src.games.chess import FROM_PLANE
 
-    return _chessmen(8, 73, np.asarray(FROM_PLANE), lambda state: state._x.board)
+    face = _chessmen(8, 73, np.asarray(FROM_PLANE), lambda state: state._x.board)
+    return replace(face, protocol="uci")
 
 
 def _gardner_chess(rules: Any) -> Face:

@@ -67,17 +67,25 @@ class Match:
         state: its parameters.
         rules: of the game.
         seed: of what the actor draws.
+        start: pgx's state that it begins from; None: that of the rules.
     """
 
-    def __init__(self, actor: Actor, state: Any, rules: pgx.Env, seed: int = 0) -> None:
+    def __init__(
+        self, actor: Actor, state: Any, rules: pgx.Env, seed: int = 0, start: Any = None
+    ) -> None:
         self.rules = rules
         self.face: Face = face_of(rules)
         self._actor, self._state = actor, state
-        self._key = seeding.key(seed, "play")
+        self._seed, self._key = seed, seeding.key(seed, "play")
         self.moves: list[int] = []
         """What was played."""
         init, _ = compiled_rules(rules)
-        self._positions = [_Position(init(jax.random.key(0)), actor.initial_belief(state, 1), 0)]
+        start = init(jax.random.key(0)) if start is None else start
+        self._positions = [_Position(start, actor.initial_belief(state, 1), 0)]
+
+    def another(self, start: Any = None) -> Match:
+        """Returns a new match of the same actor, from that state of pgx or the beginning."""
+        return Match(self._actor, self._state, self.rules, self._seed, start)
 
     @property
     def state(self) -> Any:

@@ -16,7 +16,7 @@ from armillary.agents.random import uniform
 from armillary.envs.games import BOARD
 from armillary.errors import UsageError
 from armillary.replay.episode import Episode
-from armillary.spec import MASK
+from armillary.spec import MASK, Spec
 
 if TYPE_CHECKING:
     import pgx
@@ -71,8 +71,29 @@ def self_play(
         parts.append(jax.device_get(rows))
         on_step(int(parts[-1]["playing"].sum()))
     rows = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-    final = jax.device_get(_seen(games))
+    final = jax.device_get(seen(games))
     return [_episode(rows, final, number) for number in range(count)]
+
+
+def beginning(
+    game: pgx.Env, spec: Spec, count: int, openings: int
+) -> Callable[[PRNGKeyArray], PyTree]:
+    """Returns what begins games, each with 0 to `openings` random moves, none of which ends it."""
+
+    def begin(key: PRNGKeyArray) -> PyTree:
+        game_key, number_key, move_key = jax.random.split(key, 3)
+        games = jax.vmap(game.init)(jax.random.split(game_key, count))
+        number = jax.random.randint(number_key, (count,), 0, openings + 1)
+
+        def move(i: Any, games: Any) -> Any:
+            action = uniform(spec, seen(games), count, jax.random.fold_in(move_key, i))
+            after = jax.vmap(game.step)(games, jnp.argmax(action, axis=-1))
+            stays = (i >= number) | over(after)
+            return jax.tree.map(lambda old, new: jnp.where(_as(stays, old), old, new), games, after)
+
+        return jax.lax.fori_loop(0, openings, move, games) if openings else games
+
+    return begin
 
 
 @lru_cache(maxsize=4)
@@ -82,21 +103,8 @@ def _compiled(
     """Returns the programs that begin games, and that play them on for `MOVES` moves."""
     spec, kept = actor.spec, actor.records if isinstance(actor, Records) else ()
 
-    def begin(key: PRNGKeyArray) -> PyTree:
-        game_key, number_key, move_key = jax.random.split(key, 3)
-        games = jax.vmap(game.init)(jax.random.split(game_key, count))
-        number = jax.random.randint(number_key, (count,), 0, openings + 1)
-
-        def move(i: Any, games: Any) -> Any:
-            action = uniform(spec, _seen(games), count, jax.random.fold_in(move_key, i))
-            after = jax.vmap(game.step)(games, jnp.argmax(action, axis=-1))
-            stays = (i >= number) | _over(after)
-            return jax.tree.map(lambda old, new: jnp.where(_as(stays, old), old, new), games, after)
-
-        return jax.lax.fori_loop(0, openings, move, games) if openings else games
-
     def move(state: Any, games: Any, belief: Any, key: PRNGKeyArray) -> Any:
-        observation = _seen(games)
+        observation = seen(games)
         belief, action, known = actor.act(state, belief, observation, key, True)
         after = jax.vmap(game.step)(games, jnp.argmax(action, axis=-1))
         rows = {
@@ -104,7 +112,7 @@ def _compiled(
             "action": action.astype(jnp.float32),
             "reward": after.rewards[jnp.arange(count), games.current_player],
             "player": games.current_player,
-            "playing": ~_over(games),
+            "playing": ~over(games),
             "records": {name: known[name].astype(jnp.float32) for name in kept},
         }
         return after, belief, rows
@@ -115,7 +123,7 @@ def _compiled(
 
         def unfinished(carry: Any) -> Any:
             games, _, _, i = carry
-            return (i < MOVES) & ~_over(games).all()
+            return (i < MOVES) & ~over(games).all()
 
         def body(carry: Any) -> Any:
             games, belief, buffer, i = carry
@@ -124,16 +132,18 @@ def _compiled(
             return games, belief, buffer, i + 1
 
         games, belief, buffer, i = jax.lax.while_loop(unfinished, body, (games, belief, buffer, 0))
-        return games, belief, buffer, first + i, ~_over(games).all()
+        return games, belief, buffer, first + i, ~over(games).all()
 
-    return jax.jit(begin), jax.jit(go_on)
+    return jax.jit(beginning(game, spec, count, openings)), jax.jit(go_on)
 
 
-def _seen(games: Any) -> dict[str, Any]:
+def seen(games: Any) -> dict[str, Any]:
+    """Returns what the players who are to move observe."""
     return {BOARD: games.observation, MASK: games.legal_action_mask}
 
 
-def _over(games: Any) -> Any:
+def over(games: Any) -> Any:
+    """Returns which games have ended."""
     return games.terminated | games.truncated
 
 

@@ -11,11 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from armillary.training.judges.elo import Elo
 from armillary.training.judges.lines import losing_lines
 from armillary.training.judges.optimal import SOLVER, optimal_moves
-from armillary.training.judges.outcomes import Outcomes, outcomes
+from armillary.training.judges.outcomes import Outcomes, Tally, outcomes
 
-__all__ = ["JUDGES", "Judge", "Outcomes", "Verdict", "losing_lines", "optimal_moves", "outcomes"]
+__all__ = [
+    "JUDGES",
+    "Elo",
+    "Judge",
+    "Outcomes",
+    "Tally",
+    "Verdict",
+    "losing_lines",
+    "optimal_moves",
+    "outcomes",
+]
 
 
 class Verdict(Protocol):

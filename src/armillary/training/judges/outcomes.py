@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,17 @@ class Tally:
     wins: int = 0
     draws: int = 0
     losses: int = 0
+
+    @classmethod
+    def of(cls, scores: Iterable[float]) -> Tally:
+        """Counts games by what they paid: more than 0, 0 or less."""
+        paid = [float(x) for x in scores]
+        return cls(sum(x > 0 for x in paid), sum(x == 0 for x in paid), sum(x < 0 for x in paid))
+
+    @property
+    def games(self) -> int:
+        """How many there were."""
+        return self.wins + self.draws + self.losses
 
     def __str__(self) -> str:
         return f"{self.wins} won, {self.draws} drawn, {self.losses} lost"
@@ -48,12 +60,4 @@ def outcomes(scores: Scores, seed: int, purpose: str = "evaluate") -> Outcomes:
     ended: dict[bool, list[float]] = {True: [], False: []}
     for index, score in enumerate(scores.scores):
         ended[begins(seeding.integer(seed, purpose, index))].append(score)
-    tallies = (
-        Tally(
-            sum(x > 0 for x in ended[f]),
-            sum(x == 0 for x in ended[f]),
-            sum(x < 0 for x in ended[f]),
-        )
-        for f in (True, False)
-    )
-    return Outcomes(*tallies)
+    return Outcomes(Tally.of(ended[True]), Tally.of(ended[False]))
