@@ -167,7 +167,7 @@ def _report(arguments: Arguments) -> str:
     assert actor is not None
     verdicts = {
         task: _judged(task, actor, state, environment, found, arguments.seed)
-        | _normalized(task, found)
+        | _normalized(task, environment, found)
         for task, found in scores.items()
     }
     if not arguments.json:
@@ -206,12 +206,13 @@ def _judged(
     return verdicts
 
 
-def _normalized(task: str, scores: Any) -> dict[str, Any]:
-    """Returns the human-normalised score of an Atari game of the published table, by its name."""
+def _normalized(task: str, environment: EnvironmentConfig, scores: Any) -> dict[str, Any]:
+    """Returns the human-normalised score of whole episodes of an Atari game, by its name."""
     from armillary.studies.muzero.published import Normalized, game_of
 
     game = game_of(task)
-    return {} if game is None else {"human_normalized": Normalized(game, scores.mean)}
+    whole = environment.time_limit is None
+    return {"human_normalized": Normalized(game, scores.mean)} if game and whole else {}
 
 
 def _facts(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary.config import Config
-from armillary.config.schedule import evaluation_due, updates_due
+from armillary.config.schedule import all_rounds, evaluation_due, updates_due
 from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
 from armillary.studies.comparisons import Comparison, Scale, Variant
@@ -123,7 +123,7 @@ def _pace(members: Sequence[Member]) -> float | None:
 
 
 def _updates(config: Config) -> int:
-    return updates_due(config, config.episodes)
+    return updates_due(config, all_rounds(config))
 
 
 def _seconds_per_update(config: Config) -> float:
@@ -145,7 +145,7 @@ def _seconds_per_update(config: Config) -> float:
     repeat = config.environment.action_repeat or action_repeat(config.tasks[0])
     actions = (config.environment.time_limit or 1000) / repeat
     evaluation = config.evaluation
-    tests = sum(evaluation_due(config, rounds) for rounds in range(config.episodes))
+    tests = sum(evaluation_due(config, rounds) for rounds in range(all_rounds(config)))
     episodes = config.episodes - config.collection.seed_episodes
     episodes += tests * evaluation.episodes + evaluation.final_episodes
     actions *= episodes * len(config.tasks)

@@ -31,10 +31,9 @@ def _simulations(*numbers: int, usual: int) -> tuple[Variant, ...]:
     """Returns MuZero with each number of simulations in training; `usual` is the scale's."""
     return tuple(
         Variant(
-            f"{number} simulations",
+            f"{number} simulation{'s' if number > 1 else ''}",
             {} if number == usual else {"search.simulations": number},
             agent="muzero",
-            at=number,
         )
         for number in numbers
     )
@@ -61,7 +60,6 @@ COMPARISONS: dict[str, Comparison] = {
     "figure3": Comparison(
         "Simulations in training",
         _simulations(2, 5, 25, usual=25),
-        axis="simulations",
         last_tests=3,
         scales={
             "smoke": {"variants": _simulations(1, 3, usual=3)},

@@ -84,7 +84,9 @@ class Point:
 
     def play(self) -> None:
         """Plays the test episodes, and keeps their scores."""
-        player = load(self.member.folder, search={"simulations": self.simulations}, trust=True)
+        searching = {"simulations": self.simulations}
+        # Its task is the one that this study was asked for, so the folder names no code of its own.
+        player = load(self.member.folder, search=searching, trust=True)
         scores = player.evaluate(self.episodes)
         kept = {
             "simulations": self.simulations,
