@@ -100,9 +100,7 @@ def _default(argv: list[str]) -> Arguments:
     if config is None:
         return Arguments()
     planner = planner_of(config, value_given(argv, "--act"))
-    return Arguments(
-        planner=planner or PlannerConfig(), search=search_of(config) or SearchConfig()
-    )
+    return Arguments(planner=planner or PlannerConfig(), search=search_of(config) or SearchConfig())
 
 
 def planner_in(argv: Sequence[str]) -> PlannerConfig | None:

@@ -69,8 +69,9 @@ class Comparison:
     over_tasks: bool = False
     """Also all tasks together; curves are then their mean, in one panel."""
     picture: Literal["curves", "points", "bars"] = "curves"
-    """curves: test scores against collected episodes (or steps), a panel for each task. points: final scores
-    against `Variant.at`. bars: final scores on each task, beside the published ones."""
+    """curves: test scores against collected episodes, or steps, a panel for each task. points:
+    final scores against `Variant.at`. bars: final scores on each task, beside the published ones.
+    """
     against: Against = "episodes"
     """What curves are drawn against. `steps`: environment steps, of runs of one task each; final
     scores are then those at the largest number of steps that all of a task's runs have made."""

@@ -188,7 +188,9 @@ def text(numbers: dict[str, Any]) -> str:
     for task, variants in numbers["tasks"].items():
         within = numbers["steps"].get(task)
         until = "" if within is None else f" within {within:,} steps"
-        lines.append(f"{task}: {which}{until}, mean ± std over seeds and episodes [95% of the mean]")
+        lines.append(
+            f"{task}: {which}{until}, mean ± std over seeds and episodes [95% of the mean]"
+        )
         for label, one in variants.items():
             between = one["interval"]
             span = f" [{between[0]:.0f}, {between[1]:.0f}]" if between else ""
