@@ -25,6 +25,7 @@ from armillary.config.muzero import (
     TargetConfig,
 )
 from armillary.studies.comparisons import Comparison, Paper, Scale, Variant
+from armillary.studies.muzero.published import PUBLISHED
 
 
 def _simulations(*numbers: int, usual: int) -> tuple[Variant, ...]:
@@ -40,7 +41,7 @@ def _simulations(*numbers: int, usual: int) -> tuple[Variant, ...]:
 
 
 def _reanalyze(usual: int, fewer: int | None = None, more: int | None = None) -> dict[str, Any]:
-    """Returns the variants of Table 1.
+    """Returns the variants of Table 1, as a field of `Comparison`.
 
     Args:
         usual: updates of a round, of the scale.
@@ -49,10 +50,10 @@ def _reanalyze(usual: int, fewer: int | None = None, more: int | None = None) ->
     """
     field = "training.collect_interval"
     reanalyze = {"reanalyze": True} | ({} if more is None else {field: more})
-    variants = [Variant(f"MuZero, {usual} updates", agent="muzero")]
+    variants = [Variant(f"MuZero, {usual} updates a round", agent="muzero")]
     if fewer is not None:
-        variants.append(Variant(f"MuZero, {fewer} updates", {field: fewer}, agent="muzero"))
-    label = f"Reanalyze, {more or usual} updates"
+        variants.append(Variant(f"MuZero, {fewer} updates a round", {field: fewer}, agent="muzero"))
+    label = f"Reanalyze, {more or usual} updates a round"
     return {"variants": (*variants, Variant(label, reanalyze, agent="muzero"))}
 
 
@@ -72,6 +73,7 @@ COMPARISONS: dict[str, Comparison] = {
         against="steps",
         last_tests=3,
         table=True,
+        published=PUBLISHED,
         scales={"smoke": _reanalyze(2), "paper": _reanalyze(1, more=20)},
     ),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from armillary.errors import UsageError, nearest
+from armillary.studies.comparisons import Published
 
 
 class Row(NamedTuple):
@@ -153,3 +154,24 @@ class Normalized:
             f"{row.human:g}, MuZero {row.muzero:g}, which is "
             f"{normalized(self.game, row.muzero):.1f}%)"
         )
+
+
+def _over_games(agent: str) -> str:
+    median, mean = OVER_GAMES[agent]
+    return f"{agent} median {median}%, mean {mean}%"
+
+
+PUBLISHED = Published(
+    scores={
+        f"ALE/{game.title().replace(' ', '')}-v5": {
+            "random actions": row.random,
+            "a human": row.human,
+            "MuZero": row.muzero,
+        }
+        for game, row in SCORES.items()
+    },
+    sources=dict.fromkeys(("random actions", "a human", "MuZero"), SOURCE),
+    note="Human-normalised over 57 games of Atari (Table 1): "
+    f"{_over_games('MuZero')} after 20 thousand million frames; "
+    f"{_over_games('MuZero Reanalyze')} after 200 million.",
+)

@@ -194,7 +194,10 @@ def _panel(axis: Axes, task: str, lines: _Lines, members: Sequence[Member]) -> N
     mine = [member for member in members if member.config.task == task]
     for number, label in enumerate(labels):
         if label in lines:
-            pooled = {float(n): sum(seeds, []) for n, seeds in lines[label].items()}
+            pooled = {
+                float(place): [score for seed in seeds for score in seed]
+                for place, seeds in lines[label].items()
+            }
             ended = [m for m in mine if m.variant.label == label and m.results is not None]
             line_of_points(axis, pooled, f"C{number}", with_seeds(f"{label} in training", ended))
     drawn = len(lines) + chance(axis, mine, [task])
