@@ -210,15 +210,15 @@ def _searches(study: Study, arguments: Searches) -> int:
     from armillary.studies import scores
     from armillary.studies.muzero import simulations
 
+    numbers, episodes = simulations.SCALES[arguments.scale]
+    numbers = numbers if arguments.simulations is None else arguments.simulations
+    episodes = arguments.test_episodes or episodes
+    simulations.check(numbers)
     paper = study.declarations()
     comparison, scale = paper.at(study.of, arguments.scale)
     scale = scale.changed(arguments.tasks, arguments.seeds, None)
     folder = arguments.run or paper.place(arguments.scale)
     members = training.members(comparison, scale, folder)
-    numbers, episodes = simulations.SCALES[arguments.scale]
-    numbers = numbers if arguments.simulations is None else arguments.simulations
-    episodes = arguments.test_episodes or episodes
-    simulations.check(numbers)
     with own_stdout() as out:
         missing = [member for member in members if member.results is None]
         if missing and not arguments.draw_only:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TITLE = "Simulations at evaluation"
 
 SCALES: dict[str, tuple[tuple[int, ...], int]] = {
-    "smoke": ((0, 1, 5), 2),
+    "smoke": ((0, 5), 2),
     "small": ((0, 1, 2, 5, 10, 25, 50, 100), 20),
     "paper": ((0, 1, 5, 10, 25, 50, 100, 400, 800), 32),
 }
