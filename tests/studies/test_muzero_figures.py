@@ -114,6 +114,18 @@ def test_updates_are_counted_by_rounds(tmp_path: Path) -> None:
     assert runs._updates(_members("figure3", "smoke", tmp_path)[0].config) == 6
 
 
+def test_reanalyze_is_timed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It searches in its updates: 6 of half a second, and 6 of ten seconds each."""
+    found, said = _members("table1", "smoke", tmp_path), []
+    monkeypatch.setattr(
+        runs, "_seconds_per_update", lambda config: 10.0 if config.reanalyze else 0.5
+    )
+    assert "about 63 s" in runs.cost(found, found, 1, said.append)
+    assert ["Reanalyze" in line for line in said] == [False, True]
+    finish(found[0], lambda task, i: 1.0, seconds=6.0)
+    assert "about 60 s" in runs.cost(found, found[1:], 1)
+
+
 def _tested(member: Member, rows: list[tuple[int, int, float]]) -> None:
     """Writes a run with tests: of each the episode, the steps and the score."""
     finish(member, lambda task, i: 99.0)

@@ -233,6 +233,11 @@ class MuZeroConfig(Config):
         return self.collection.side_by_side
 
     @property
+    def learner(self) -> str:
+        """Reanalyze searches in its updates."""
+        return f"{self.agent} with Reanalyze" if self.reanalyze else self.agent
+
+    @property
     def steps(self) -> int:
         """n: rewards that are summed before the value is bootstrapped."""
         return self.target.steps or (5 if self.reanalyze else 10)

@@ -81,7 +81,7 @@ def cost(
 ) -> str:
     """Returns what the missing runs will take, as far as it is known.
 
-    The time is estimated for each agent: from the runs in the folder that have ended, and before
+    The time is estimated for each agent, of MuZero with and without Reanalyze: from the runs in the folder that have ended, and before
     there is one, from an update and an action that are timed here.
 
     Args:
@@ -92,11 +92,11 @@ def cost(
     """
     episodes = sum(len(m.config.tasks) * m.config.episodes for m in missing)
     updates, seconds, timed = 0, 0.0, []
-    agents = list(dict.fromkeys(member.config.agent for member in missing))
+    agents = list(dict.fromkeys(member.config.learner for member in missing))
     for agent in agents:
-        ahead = [member for member in missing if member.config.agent == agent]
+        ahead = [member for member in missing if member.config.learner == agent]
         due = sum(_updates(member.config) for member in ahead)
-        pace = _pace([m for m in members if m.config.agent == agent])
+        pace = _pace([m for m in members if m.config.learner == agent])
         if pace is None:
             announce(f"timing an update and an action of {agent}, to say what the study will cost")
             pace = _seconds_per_update(ahead[0].config)
@@ -148,7 +148,7 @@ def _seconds_per_update(config: Config) -> float:
     tests = sum(evaluation_due(config, rounds) for rounds in range(all_rounds(config)))
     episodes = config.episodes - config.collection.seed_episodes
     episodes += tests * evaluation.episodes + evaluation.final_episodes
-    actions *= episodes * len(config.tasks)
+    actions *= episodes * len(config.tasks) / config.round_size  # played side by side
     return update.best + act.best * actions / _updates(config)
 
 
