@@ -81,8 +81,9 @@ def cost(
 ) -> str:
     """Returns what the missing runs will take, as far as it is known.
 
-    The time is estimated for each agent, of MuZero with and without Reanalyze: from the runs in the folder that have ended, and before
-    there is one, from an update and an action that are timed here.
+    The time is estimated for each agent, of MuZero with and without Reanalyze: from the runs in
+    the folder that have ended, and before there is one, from an update and an action that are
+    timed here.
 
     Args:
         members: the runs of the study.
