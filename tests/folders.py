@@ -66,7 +66,12 @@ def finish(
         results[task] = {"agent": {"scores": scores}, "random": {"scores": [1.0, 2.0]}}
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (member.folder / "metrics.jsonl").write_text(lines)
-    content = {"episodes": member.config.episodes, "tasks": results, "seconds": seconds}
+    content = {
+        "episodes": member.config.episodes,
+        "updates": 1,
+        "tasks": results,
+        "seconds": seconds,
+    }
     Run(member.folder).results.write_text(json.dumps(content))
 
 

@@ -103,8 +103,10 @@ def test_planning_on_any_model(block: str) -> None:
         assert found["shooting"].elites == 1
 
 
-def test_a_comparison_of_ones_own() -> None:
-    (block,) = _blocks("docs/studies.md")
+def test_a_comparison_of_ones_own(capsys: pytest.CaptureFixture) -> None:
+    normalising, block = _blocks("docs/studies.md")
+    exec(normalising, {})
+    assert capsys.readouterr().out.split()[-1].startswith("118.15")
     found: dict[str, Any] = {}
     exec(block, found)
     nats = {(m.variant.label, m.config.objective.free_nats) for m in found["members"]}

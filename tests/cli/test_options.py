@@ -69,6 +69,7 @@ def test_defaults_are_those_of_the_preset(agent, name, capsys):
         (train.run, ["--help-all"]),
         (study.run, ["planet/figure4", "-h"]),
         (study.run, ["dreamer/figure5", "-h"]),
+        (study.run, ["muzero/figureS3", "-h"]),
         (study.run, ["figure12", "--help"]),
         *(
             (command.run, ["--help"])

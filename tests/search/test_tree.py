@@ -153,6 +153,26 @@ def test_a_bandit_by_hand() -> None:
     np.testing.assert_array_equal(found.action, [1, 0])
 
 
+@pytest.mark.parametrize("algorithm", ["muzero", "gumbel"])
+def test_without_simulations_the_prior_decides(algorithm: Any) -> None:
+    """The search finds another arm the better one; where the likelier one is forbidden, the other.
+
+    The value is the network's.
+    """
+    tables = _two_arms(*BANDIT, count=2)
+    logits = np.zeros_like(tables.logits)
+    logits[:, 0, 0] = np.log(3)
+    tables = tables._replace(logits=logits, value=np.full_like(tables.value, 0.25))
+    legal = np.array([[True, True], [False, True]])
+    found = _search(tables, legal, SearchConfig(simulations=0, algorithm=algorithm), 1, 0.5)
+    np.testing.assert_array_equal(found.action, [0, 1])
+    np.testing.assert_allclose(found.policy, [[0.75, 0.25], [0, 1]], atol=1e-6)
+    np.testing.assert_allclose(found.value, [0.25, 0.25])
+    np.testing.assert_array_equal(found.visits, 0)
+    searched = _search(tables, legal, SearchConfig(simulations=15), 1, 0.5)
+    np.testing.assert_array_equal(searched.action, [1, 1])
+
+
 def test_the_other_players_gain_is_a_loss() -> None:
     """With one player the way to the reward is the best, with two it is a trap."""
     settings, legal = SearchConfig(simulations=40), np.ones((1, 2), bool)

@@ -333,7 +333,10 @@ def test_every_study_is_declared(study: registry.Study) -> None:
 
 
 def test_a_figure_of_one_paper_alone_needs_no_paper() -> None:
-    assert registry.find("table1").name == "planet/table1"
+    assert registry.find("figure12").name == "planet/figure12"
+    assert registry.find("figureS3").name == "muzero/figureS3"
+    with pytest.raises(UsageError, match="say planet/table1 or muzero/table1"):
+        registry.find("table1")
     assert registry.find("dreamer/figure11").name == "dreamer/figure11"
 
 

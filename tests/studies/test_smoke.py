@@ -209,3 +209,64 @@ def test_looking_into_a_dreamer(study: Study, dreamer_folder: Path) -> None:
     assert study.curves() >= {"RSSM"}
     (run,) = [model["run"] for model in found["models"].values()]
     assert Path(run) == dreamer_folder / "reacher-easy" / "dreamer-seed0"
+
+
+@pytest.fixture(scope="module")
+def muzero_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shared_folder(tmp_path_factory, "muzero-studies")
+
+
+CARTPOLE = "CartPole-v1"
+
+
+def test_simulations_in_training_and_at_evaluation(study: Study, muzero_folder: Path) -> None:
+    """Figure 3, and Figure S3 of its runs, which plays nothing twice."""
+    labels = {"1 simulation", "3 simulations"}
+    trained = study.numbers("muzero/figure3", "--run", muzero_folder)
+    assert set(trained["tasks"][CARTPOLE]) == study.curves() == labels
+    played = study.numbers("muzero/figureS3", "--run", muzero_folder)
+    numbers = (0, 5)
+    assert set(played["tasks"][CARTPOLE]) == {f"{x}, {n} at test" for x in labels for n in numbers}
+    assert study.curves() == {f"{label} in training" for label in labels}
+    (axis,) = study.figures[0].axes
+    assert [tuple(line.get_xdata()) for line in axis.lines[:2]] == [numbers] * 2  # type: ignore[arg-type]
+    first, *others = sorted((muzero_folder / "figureS3").rglob("*.json"))
+    assert len(others) == 3
+    kept, written = first.read_text(), [file.stat().st_mtime_ns for file in others]
+    first.unlink()
+    assert study.numbers("muzero/figureS3", "--run", muzero_folder) == played
+    assert first.read_text() == kept
+    assert [file.stat().st_mtime_ns for file in others] == written
+    fewer = study.numbers("muzero/figureS3", "--run", muzero_folder, "--simulations", 0)
+    assert set(fewer["tasks"][CARTPOLE]) == {f"{label}, 0 at test" for label in labels}
+
+
+def test_muzero_beside_reanalyze(study: Study, muzero_folder: Path) -> None:
+    found = study.numbers("muzero/table1", "--run", muzero_folder)
+    labels = {"MuZero, 2 updates a round", "Reanalyze, 2 updates a round"}
+    assert set(found["tasks"][CARTPOLE]) == study.curves() == labels
+    assert found["steps"][CARTPOLE] > 0
+    (axis,) = study.figures[0].axes
+    assert axis.get_xlabel() == "environment steps"
+    assert "all alike" in (muzero_folder / "table1.md").read_text()
+
+
+def test_a_run_is_evaluated_with_another_search(
+    study: Study, muzero_folder: Path, armillary: Command
+) -> None:
+    """As Figure S3 plays it, which loads it with `search=`."""
+    played = study.numbers("muzero/figureS3", "--run", muzero_folder)["tasks"][CARTPOLE]
+    run = muzero_folder / CARTPOLE / "muzero-seed0"
+    for number in (0, 5):
+        options = ("--search.simulations", number, "--episodes", 2, "--json")
+        done = armillary("evaluate", run, *options)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["search"]["simulations"] == number
+        assert [told["scores"]] == played[f"3 simulations, {number} at test"]["scores"]
+    refused = armillary("train", "--agent", "muzero", "--search.simulations", 0)
+    assert refused.returncode == 2
+    assert "search.simulations is 0, but the policy is learned" in refused.stderr
+    refused = armillary("study", "muzero/figureS3", "--simulations", 1, 1)
+    assert refused.returncode == 2
+    assert "give different numbers" in refused.stderr

@@ -10,7 +10,8 @@ import pytest
 
 import armillary
 from armillary.agents.planet import Planet
-from armillary.config import PlannerConfig
+from armillary.cli import evaluate
+from armillary.config import PlannerConfig, SearchConfig
 from armillary.errors import UsageError
 from armillary.training import compilation
 from armillary.training.loop import train
@@ -37,14 +38,24 @@ def test_the_planner_of_a_trained_agent_can_be_set_when_it_is_loaded(trained: Pa
         load(trained, planner={"candidates": 2})
 
 
+def test_an_agent_without_a_search_takes_no_settings_of_one(
+    trained: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for search in ({"simulations": 5}, SearchConfig()):
+        with pytest.raises(UsageError, match=r"'planet' searches no tree.*leave them out"):
+            load(trained, search=search)
+    with pytest.raises(UsageError, match="'planet' searches no tree"):
+        _evaluated(trained, "--search.simulations", "0", capsys=capsys)
+    with pytest.raises(UsageError, match="--search is only for a run"):
+        evaluate.run(["--agent", "random", "--task", "toys:short", "--search.simulations", "0"])
+
+
 def test_the_configuration_is_not_changed_in_vain(player: Player) -> None:
     with pytest.raises(AttributeError, match=r"load\(folder, planner="):
         player.config = replace(player.config, planner=PlannerConfig())
 
 
 def _evaluated(run: Path, *options: str, capsys: pytest.CaptureFixture) -> dict:
-    from armillary.cli import evaluate
-
     assert evaluate.run([str(run), "--episodes", "2", "--json", *options]) == 0
     return json.loads(capsys.readouterr().out)
 

@@ -12,7 +12,16 @@ import tyro
 
 from armillary.cli.options import parse, value_given
 from armillary.cli.stdout import own_stdout, say, show
-from armillary.config import Backend, EnvironmentConfig, Keywords, PlannerConfig, planner_of
+from armillary.config import (
+    Backend,
+    Config,
+    EnvironmentConfig,
+    Keywords,
+    PlannerConfig,
+    SearchConfig,
+    planner_of,
+    search_of,
+)
 from armillary.errors import UsageError
 from armillary.version import __version__
 
@@ -55,6 +64,9 @@ class Arguments:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     """How to plan, with the simulator or with a run's model in place of the run's own settings
     (PlaNet, Algorithm 2)."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How to search the tree, in place of the run's own settings, of an agent that does: muzero
+    (slides 2 to 5)."""
     threads: int | None = None
     """Threads of the simulator. Default: one for each core."""
     folder: Path = Path("runs/simulator")
@@ -83,13 +95,22 @@ def run(argv: list[str]) -> int:
 
 
 def _default(argv: list[str]) -> Arguments:
-    """Returns what the options edit: with the planner's settings of the run, if one is named."""
-    planner = planner_in(argv)
-    return Arguments(planner=planner) if planner else Arguments()
+    """Returns what the options edit: with the settings of the run, if one is named."""
+    config = _config_in(argv)
+    if config is None:
+        return Arguments()
+    planner = planner_of(config, value_given(argv, "--act"))
+    return Arguments(planner=planner or PlannerConfig(), search=search_of(config) or SearchConfig())
 
 
 def planner_in(argv: Sequence[str]) -> PlannerConfig | None:
     """Returns the planner's settings of the run that is named; None: there is none."""
+    config = _config_in(argv)
+    return None if config is None else planner_of(config, value_given(argv, "--act"))
+
+
+def _config_in(argv: Sequence[str]) -> Config | None:
+    """Returns the configuration of the run that is named; None: there is none."""
     named = [argument for argument in argv if not argument.startswith("-")]
     if not named:  # quick
         return None
@@ -98,13 +119,15 @@ def planner_in(argv: Sequence[str]) -> PlannerConfig | None:
     trust = "--trust" in argv
     runs = (Run(argument, trust=trust) for argument in named)
     run = next((run for run in runs if run.exists), None)
-    return planner_of(run.config, value_given(argv, "--act")) if run else None
+    return run.config if run else None
 
 
 def _report(arguments: Arguments) -> str:
     """Plays the episodes; returns what is printed of them."""
     if arguments.act and not arguments.run:
         raise UsageError("--act is only for a run: leave it out")
+    if not arguments.run and arguments.search != SearchConfig():
+        raise UsageError("--search is only for a run: leave it out")
     for option in ("planner", "threads", "folder"):
         if option == "planner" and arguments.run:
             continue
@@ -142,6 +165,7 @@ def _report(arguments: Arguments) -> str:
     assert actor is not None
     verdicts = {
         task: _judged(task, actor, state, environment, found, arguments.seed)
+        | _normalized(task, environment, found)
         for task, found in scores.items()
     }
     if not arguments.json:
@@ -155,8 +179,9 @@ def _report(arguments: Arguments) -> str:
             )
             for task, found in scores.items()
         )
-    for verdict in verdicts.values():
-        facts |= {name: found.as_dict() for name, found in verdict.items()}
+    for task, verdict in verdicts.items():
+        told = {name: found.as_dict() for name, found in verdict.items()}
+        facts |= told if len(tasks) == 1 else {"judged": facts.get("judged", {}) | {task: told}}
     return json.dumps(_facts(arguments, scores, environment, count, facts), allow_nan=False)
 
 
@@ -177,6 +202,15 @@ def _judged(
     elif judge is not None:
         say(f"{judge.name} are not counted: `{install(str(judge.needs))}` brings what counts them")
     return verdicts
+
+
+def _normalized(task: str, environment: EnvironmentConfig, scores: Any) -> dict[str, Any]:
+    """Returns the human-normalised score of whole episodes of an Atari game, by its name."""
+    from armillary.studies.muzero.published import Normalized, game_of
+
+    game = game_of(task)
+    whole = environment.time_limit is None
+    return {"human_normalized": Normalized(game, scores.mean)} if game and whole else {}
 
 
 def _facts(
@@ -209,6 +243,8 @@ def _facts(
 
 def _simulated(arguments: Arguments) -> str:
     """Plans episodes with the true simulator; returns what is printed of them."""
+    if arguments.search != SearchConfig():
+        raise UsageError("--search means nothing to --agent simulator: leave it out")
     for option in ("renderer", "side_by_side", "kwargs", "trust", "act"):
         if getattr(arguments, option):
             name = option.replace("_", "-")
@@ -272,13 +308,20 @@ def _trained(arguments: Arguments) -> _Played:
     from armillary.training.player import load
 
     assert arguments.run is not None
-    planner, act = arguments.planner, arguments.act
-    unchanged = _default([str(arguments.run), *(["--act", act] if act else [])]).planner
+    planner, search, act = arguments.planner, arguments.search, arguments.act
+    unchanged = _default(
+        [
+            str(arguments.run),
+            *(["--act", act] if act else []),
+            *(["--trust"] if arguments.trust else []),
+        ]
+    )
     player = load(
         arguments.run,
         renderer=arguments.renderer,
         act=act,
-        planner=None if planner == unchanged else planner,
+        planner=None if planner == unchanged.planner else planner,
+        search=None if search == unchanged.search else search,
         trust=arguments.trust or arguments.task is not None,
     )
     counters = player.counters
@@ -290,6 +333,8 @@ def _trained(arguments: Arguments) -> _Played:
     }
     if settings := planner_of(player.config):
         facts["planner"] = asdict(settings)
+    if searching := search_of(player.config):
+        facts["search"] = asdict(searching)
     say(f"{counters['episodes']} episodes, {counters['updates']} updates")
     config = player.config
     tasks = config.tasks if arguments.task is None else (player.task(arguments.task),)

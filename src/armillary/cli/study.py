@@ -32,8 +32,8 @@ class Runs:
     """smoke: seconds for each run, to see that everything works. small: hours on a laptop. paper:
     the paper's tasks, seeds and episodes."""
     run: Path | None = None
-    """Folder of the runs and pictures. Default: runs/study-SCALE, of Dreamer's figures
-    runs/study-dreamer-SCALE."""
+    """Folder of the runs and pictures. Default: runs/study-SCALE, of other papers than PlaNet's
+    runs/study-dreamer-SCALE and runs/study-muzero-SCALE."""
     tasks: tuple[str, ...] | None = None
     """Tasks in place of the scale's."""
     seeds: int | None = None
@@ -80,6 +80,34 @@ class Looks:
 
 
 @dataclass(frozen=True)
+class Searches:
+    """Let trained runs play with more simulations than in training, with fewer, and with none.
+
+    The runs are those of another figure; what is missing of them is trained first. Scores are kept
+    as they are played: the same command continues where it was stopped.
+    """
+
+    scale: Scale = "small"
+    """Of the runs, and of how much they play: smoke, seconds. small, minutes for each run."""
+    run: Path | None = None
+    """Folder of the runs and of the pictures. Default: runs/study-muzero-SCALE."""
+    tasks: tuple[str, ...] | None = None
+    """Tasks in place of the scale's."""
+    seeds: int | None = None
+    """Seeds of each variant, in place of the scale's number."""
+    simulations: tuple[int, ...] | None = None
+    """Simulations to play with, in place of the scale's; 0 is the policy alone."""
+    test_episodes: int | None = None
+    """Episodes that each run plays with each of them, in place of the scale's."""
+    workers: int = 1
+    """Runs that are trained at the same time, each on its part of the cores."""
+    draw_only: bool = False
+    """Train and play nothing: draw what is there."""
+    json: bool = False
+    """Print the numbers as one JSON object on standard output."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Compare the planner's settings on the true simulator, and draw the scores.
 
@@ -123,7 +151,7 @@ def run(argv: list[str]) -> int:
         show(
             "usage: armillary study NAME [options]\n\nRun what a table or figure of a paper needs, "
             f"as far as it is missing, and draw it.\n\n{rows}\n\n"
-            "Without the paper's name where only one has such a figure (figure12, table1).\n"
+            "Without the paper's name where only one has such a figure (figure12, figure3).\n"
             "`armillary study NAME --help` shows the options of a study."
         )
         return 0 if argv else 2
@@ -133,6 +161,8 @@ def run(argv: list[str]) -> int:
         return _settings(_parse(Settings, study.name, rest))
     if study.kind == "training":
         return _runs(study, _parse(Runs, study.name, rest))
+    if study.kind == "search":
+        return _searches(study, _parse(Searches, study.name, rest))
     return _looks(study, _parse(Looks, study.name, rest))
 
 
@@ -141,7 +171,7 @@ T = TypeVar("T")
 
 def _parse(kind: type[T], name: str, argv: list[str]) -> T:
     arguments = parse(kind, argv, f"armillary study {name}")
-    for option in ("workers", "seeds", "episodes"):
+    for option in ("workers", "seeds", "episodes", "test_episodes"):
         value = getattr(arguments, option, None)
         if value is not None and value < 1:
             raise UsageError(f"{option} is {value}, but it must be at least 1")
@@ -171,6 +201,34 @@ def _runs(study: Study, arguments: Runs) -> int:
         files = figures.write(comparison, members, folder, study.figure)
         numbers = scores.statistics(comparison, members)
         show(json.dumps(numbers) if arguments.json else scores.text(numbers), out)
+        (say if arguments.json else partial(show, out=out))("\n".join(map(str, files)))
+    return 0
+
+
+def _searches(study: Study, arguments: Searches) -> int:
+    from armillary.studies import runs as training
+    from armillary.studies import scores
+    from armillary.studies.muzero import simulations
+
+    numbers, episodes = simulations.SCALES[arguments.scale]
+    numbers = numbers if arguments.simulations is None else arguments.simulations
+    episodes = arguments.test_episodes or episodes
+    simulations.check(numbers)
+    paper = study.declarations()
+    comparison, scale = paper.at(study.of, arguments.scale)
+    scale = scale.changed(arguments.tasks, arguments.seeds, None)
+    folder = arguments.run or paper.place(arguments.scale)
+    members = training.members(comparison, scale, folder)
+    with own_stdout() as out:
+        missing = [member for member in members if member.results is None]
+        if missing and not arguments.draw_only:
+            say(training.cost(members, missing, arguments.workers, announce=say))
+            training.run(missing, workers=arguments.workers, announce=say)
+        points = simulations.points(members, numbers, episodes, folder)
+        if not arguments.draw_only:
+            simulations.play([point for point in points if point.scores is None], announce=say)
+        found, files = simulations.write(points, members, folder)
+        show(json.dumps(found) if arguments.json else scores.text(found), out)
         (say if arguments.json else partial(show, out=out))("\n".join(map(str, files)))
     return 0
 

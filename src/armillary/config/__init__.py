@@ -5,7 +5,7 @@ from armillary.config.dreamer import ActorPlannerConfig, BehaviorConfig, Dreamer
 from armillary.config.explorer import EnsembleConfig, ExplorerConfig
 from armillary.config.fields import changed, differences, flatten, from_dict, to_dict
 from armillary.config.keywords import Keywords
-from armillary.config.muzero import MuZeroConfig
+from armillary.config.muzero import MuZeroConfig, SearchConfig, search_of
 from armillary.config.planet import PlanetConfig, PlannerConfig, planner_of
 from armillary.config.presets import CONFIGS, PRESETS, planet_paper, planet_small, preset
 from armillary.config.settings import (
@@ -50,6 +50,7 @@ __all__ = [
     "OptimizerConfig",
     "PlanetConfig",
     "PlannerConfig",
+    "SearchConfig",
     "TrainingConfig",
     "UpdatesConfig",
     "WorldModelConfig",
@@ -61,5 +62,6 @@ __all__ = [
     "planet_small",
     "planner_of",
     "preset",
+    "search_of",
     "to_dict",
 ]

@@ -49,7 +49,8 @@ class SearchConfig:
     """The tree search (MuZero, slides 2 to 5)."""
 
     simulations: int = 50
-    """Simulations of each search: states that are added to the tree."""
+    """Simulations of each search: states that are added to the tree. 0: no search, but the legal
+    action of the highest prior, and the network's value; not for training."""
     algorithm: Literal["muzero", "gumbel"] = "muzero"
     """muzero: PUCT, and the share of visits as policy. gumbel: Gumbel MuZero (Danihelka et al.,
     2022), which improves the policy with few simulations, too."""
@@ -66,7 +67,11 @@ class SearchConfig:
     """c_1 of PUCT."""
 
     def __post_init__(self) -> None:
-        positive(self, "simulations", "noise_alpha", "pb_c_base", "pb_c_init")
+        positive(self, "noise_alpha", "pb_c_base", "pb_c_init")
+        require(
+            self.simulations >= 0,
+            f"simulations is {self.simulations}, but it must not be negative",
+        )
         require(
             0 <= self.noise_fraction <= 1,
             f"noise_fraction is {self.noise_fraction}, but it must be from 0 to 1",
@@ -228,6 +233,11 @@ class MuZeroConfig(Config):
         return self.collection.side_by_side
 
     @property
+    def learner(self) -> str:
+        """Reanalyze searches in its updates."""
+        return f"{self.agent} with Reanalyze" if self.reanalyze else self.agent
+
+    @property
     def steps(self) -> int:
         """n: rewards that are summed before the value is bootstrapped."""
         return self.target.steps or (5 if self.reanalyze else 10)
@@ -237,6 +247,15 @@ class MuZeroConfig(Config):
         """Weight of the value's loss."""
         given = self.target.value_scale
         return (0.25 if self.reanalyze else 1.0) if given is None else given
+
+    def check_trained(self) -> None:
+        """Makes sure that training makes such a run, and that there are searches to learn from."""
+        super().check_trained()
+        require(
+            self.search.simulations > 0,
+            "search.simulations is 0, but the policy is learned from what searches find: give at "
+            "least 1, and 0 in `armillary evaluate` alone",
+        )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -249,3 +268,9 @@ class MuZeroConfig(Config):
                 f"{name} is {number}, but a round has {self.round_size} episodes "
                 "(collection.side_by_side): give a multiple of it",
             )
+
+
+def search_of(config: Config) -> SearchConfig | None:
+    """Returns the settings with which an agent searches; None: it does not."""
+    search = getattr(config, "search", None)
+    return search if isinstance(search, SearchConfig) else None

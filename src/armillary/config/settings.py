@@ -262,6 +262,11 @@ class Config:
         """Episodes of each task that are played before the agent learns from them."""
         return 1
 
+    @property
+    def learner(self) -> str:
+        """The agent, and what of its settings makes its updates cost many times as much."""
+        return self.agent
+
     def check_trained(self) -> None:
         """Makes sure that training makes such a run.
 

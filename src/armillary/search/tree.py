@@ -62,9 +62,10 @@ class Found(NamedTuple):
 
     Attributes:
         action: the best: visited most, of several of the highest Q, of several the first. Of
-            Gumbel MuZero the one that it drew, which is the best if it does not explore.
+            Gumbel MuZero the one that it drew, which is the best if it does not explore. Without
+            simulations the first of the highest prior.
         policy: what the policy is trained on, 0 for forbidden actions: the share of visits, or
-            the improved policy of Gumbel MuZero.
+            the improved policy of Gumbel MuZero. Without simulations the prior.
         visits: N(root, a).
         value: of the root: the mean of its own and of all that was backed up.
         q: Q(root, a), not normalised; 0 where an action was not visited.
@@ -100,7 +101,8 @@ def search(
         root: where to search from.
         key: of the noise; nothing else is random.
         settings: how to search.
-        simulations: states that are added to each tree. None: as many as the settings say.
+        simulations: states that are added to each tree. None: as many as the settings say. 0:
+            nothing is searched, and the prior and the value are the root's own.
         legal: the actions that may be taken at each root. None: all. Where none may, at the end
             of an episode, the result is finite and means nothing.
         discount: gamma. Two players take 1, whatever it is.
@@ -121,7 +123,7 @@ def search(
 
     forbidden = jnp.zeros(root.logits.shape, bool) if legal is None else ~legal
     logits = jnp.where(forbidden, IMPOSSIBLE, jax.nn.log_softmax(root.logits))
-    if settings.algorithm == "gumbel":
+    if settings.algorithm == "gumbel" and simulations:
         found = mctx.gumbel_muzero_policy(
             parameters,
             noise_key,
@@ -153,6 +155,8 @@ def search(
         policy = summary.visit_probs
         most = summary.visit_counts == jnp.max(summary.visit_counts, axis=-1, keepdims=True)
         action = jnp.argmax(jnp.where(most & ~forbidden, summary.qvalues, -jnp.inf), axis=-1)
+    if not simulations:
+        policy, action = jax.nn.softmax(logits), jnp.argmax(logits, axis=-1)
     summary = tree.summary()
     return Found(
         action.astype(jnp.int32),

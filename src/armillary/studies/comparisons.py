@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from armillary.config import Config, changed, preset
 from armillary.errors import UsageError
+from armillary.studies.plots import Against
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,12 @@ class Comparison:
     over_tasks: bool = False
     """Also all tasks together; curves are then their mean, in one panel."""
     picture: Literal["curves", "points", "bars"] = "curves"
-    """curves: test scores against collected episodes, a panel for each task. points: final scores
-    against `Variant.at`. bars: final scores on each task, beside the published ones."""
+    """curves: test scores against collected episodes, or steps, a panel for each task. points:
+    final scores against `Variant.at`. bars: final scores on each task, beside the published ones.
+    """
+    against: Against = "episodes"
+    """What curves are drawn against. `steps`: environment steps, of runs of one task each; final
+    scores are then those at the largest number of steps that all of a task's runs have made."""
     axis: str = ""
     """Of points: what `Variant.at` is."""
     last_tests: int | None = None

@@ -11,7 +11,14 @@ import numpy as np
 
 from armillary.files import write_atomically
 from armillary.studies.comparisons import Comparison, Published
-from armillary.studies.plots import BAND, dress, with_headroom
+from armillary.studies.plots import (
+    BAND,
+    Curve,
+    dress,
+    places_of,
+    read_metrics,
+    with_headroom,
+)
 from armillary.studies.runs import Member
 from armillary.studies.scores import (
     ALL_TASKS,
@@ -92,30 +99,41 @@ def _panel(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks:
         else:
             middle, low, high = (scores.percentile(percent) for percent in (50, *BAND))
         style = {"color": f"C{number}"}
-        label = _with_seeds(variant.label, [m for m in mine if curve([m], tasks).episodes])
+        label = with_seeds(variant.label, [m for m in mine if curve([m], tasks).episodes])
+        places = _places(comparison, scores, mine)
         axis.plot(
-            scores.episodes, middle, marker="o", markersize=3, linewidth=2, label=label,
+            places, middle, marker="o", markersize=3, linewidth=2, label=label,
             **style,  # type: ignore[arg-type]
         )  # fmt: skip
-        axis.fill_between(scores.episodes, low, high, alpha=0.18, linewidth=0, **style)  # type: ignore[arg-type]
+        axis.fill_between(places, low, high, alpha=0.18, linewidth=0, **style)  # type: ignore[arg-type]
         lines += 1
-    lines += _chance(axis, members, tasks)
+    lines += chance(axis, members, tasks)
     others = published(comparison, members)
     if len(tasks) == 1 and tasks[0] in others.scores:
         lines += _references(axis, others, tasks[0], lines)
     axis.set_title(tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks", fontsize=11)
-    axis.set_xlabel("collected episodes of each task")
+    steps = comparison.against == "steps"
+    axis.set_xlabel("environment steps" if steps else "collected episodes of each task")
     spread_label = "mean, one standard deviation" if comparison.over_tasks else "median, 5 to 95%"
     axis.set_ylabel(f"test return ({spread_label})", fontsize=9)
     dress(axis, lines)
 
 
-def _with_seeds(label: str, members: Sequence[Member]) -> str:
+def _places(comparison: Comparison, scores: Curve, members: Sequence[Member]) -> Sequence[float]:
+    """Returns where the points of a curve lie; of steps on average over the runs."""
+    if comparison.against == "episodes":
+        return scores.episodes
+    rows = [read_metrics(m.folder) for m in members if (m.folder / "metrics.jsonl").exists()]
+    return places_of(scores, rows, "evaluate/mean", comparison.against)
+
+
+def with_seeds(label: str, members: Sequence[Member]) -> str:
+    """Returns a label of the legend with the number of seeds that its runs have."""
     seeds = len({member.config.seed for member in members})
     return f"{label}, {seeds} seed{'s' if seeds > 1 else ''}"
 
 
-def _chance(axis: Axes, members: Sequence[Member], tasks: Sequence[str]) -> int:
+def chance(axis: Axes, members: Sequence[Member], tasks: Sequence[str]) -> int:
     """Draws the score of random actions; returns how many entries the legend got."""
     chance = [score for member in members for score in random_finals(member, tasks)]
     if chance:
@@ -166,24 +184,31 @@ def _points(
                 scores.setdefault(float(member.variant.at or 0), []).extend(found)
                 ended.append(member)
         if scores:
-            places = sorted(scores)
-            middle = np.array([np.mean(scores[place]) for place in places])
-            spread = np.array([np.std(scores[place]) for place in places])
-            axis.plot(
-                places,
-                middle,
-                "o-",
-                markersize=4,
-                color=f"C{number}",
-                label=_with_seeds(label, ended),
-            )
-            low, high = middle - spread, middle + spread
-            axis.fill_between(places, low, high, color=f"C{number}", alpha=0.18, linewidth=0)
-    lines = len(labels) + _chance(axis, members, tasks)
+            line_of_points(axis, scores, f"C{number}", with_seeds(label, ended))
+    lines = len(labels) + chance(axis, members, tasks)
     axis.set_title(tasks[0], fontsize=11)
     axis.set_xlabel(comparison.axis)
     axis.set_ylabel("final test return (mean, one standard deviation)", fontsize=9)
     dress(axis, lines)
+
+
+def line_of_points(
+    axis: Axes, scores: Mapping[float, Sequence[float]], color: str, label: str
+) -> None:
+    """Draws the means of scores at each place as points with a line, and one deviation around it.
+
+    Args:
+        axis: the panel.
+        scores: by their place on the x-axis.
+        color: of all of it.
+        label: for the legend.
+    """
+    places = sorted(scores)
+    middle = np.array([np.mean(scores[place]) for place in places])
+    spread = np.array([np.std(scores[place]) for place in places])
+    axis.plot(places, middle, "o-", markersize=4, color=color, label=label)
+    low, high = middle - spread, middle + spread
+    axis.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
 
 
 def _bars(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: list[str]) -> None:
@@ -204,7 +229,7 @@ def _bars(axis: Axes, comparison: Comparison, members: Sequence[Member], tasks: 
             0.9 * width,
             yerr=[one["std"] for _, one in found],
             color=f"C{number}", alpha=0.8, error_kw={"elinewidth": 1, "ecolor": "0.3"},
-            label=_with_seeds(variant.label, mine),
+            label=with_seeds(variant.label, mine),
         )  # fmt: skip
     for name, color in others.drawn.items():
         known = [others.scores.get(task, {}).get(name) for task in groups]

@@ -216,7 +216,7 @@ def _line(
     tested, training = evaluation_curve(runs), _training(runs)
     if alone or not tested.episodes:
         means = [float(np.mean(scores)) for scores in training.scores]
-        places = _places(training, runs, "collect/return", against)
+        places = places_of(training, runs, "collect/return", against)
         axis.plot(places, means, "o", color=color, alpha=0.45, markersize=4,
                   markeredgewidth=0, label=f"{label}, training episodes")  # fmt: skip
     if tested.episodes:
@@ -225,14 +225,14 @@ def _line(
         many = "s" if counts[-1] > 1 else ""
         trajectories = f"{' or '.join(map(str, counts))} test episode{many}"
         seeds = f"{len(runs)} seeds × " if len(runs) > 1 else ""
-        places = _places(tested, runs, "evaluate/mean", against)
+        places = places_of(tested, runs, "evaluate/mean", against)
         axis.plot(places, tested.percentile(50), color=color, linewidth=2, marker="o",
                   markersize=4, label=f"{label}, {seeds}{trajectories}")  # fmt: skip
         low, high = (tested.percentile(percent) for percent in BAND)
         axis.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _places(
+def places_of(
     curve: Curve, runs: list[list[dict[str, Any]]], name: str, against: Against
 ) -> list[float]:
     """Returns where the points of a curve of this name lie on the axis, on average over runs."""

@@ -17,7 +17,7 @@ from armillary.errors import UsageError, nearest
 if TYPE_CHECKING:
     from armillary.studies.comparisons import Paper
 
-Kind = Literal["training", "prediction", "diagnostics", "planner"]
+Kind = Literal["training", "prediction", "diagnostics", "planner", "search"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Study:
         shows: what it compares, in a few words.
         kind: how it is made. training: runs are trained and their scores compared. prediction,
             diagnostics: trained models are looked into. planner: the planner plays with the true
-            simulator.
-        of: the figure whose runs are looked into.
+            simulator. search: trained runs play with other searches.
+        of: the figure whose runs are looked into, or play.
     """
 
     paper: str
@@ -90,6 +90,13 @@ STUDIES = _by_name(
         Study("dreamer", "figure9", "Dreamer, no value model, PlaNet, all tasks"),
         Study("dreamer", "figure10", "representations, all tasks"),
         Study("dreamer", "figure11", "action repeat: 1, 2, 4"),
+        Study("muzero", "figure3", "fewer simulations in training"),
+        Study(
+            *("muzero", "figureS3", "the policy alone, and more simulations than in training"),
+            kind="search",
+            of="figure3",
+        ),
+        Study("muzero", "table1", "MuZero and MuZero Reanalyze after as many steps"),
     ]
 )
 """Every study by its name."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary.config import Config
-from armillary.config.schedule import evaluation_due, updates_due
+from armillary.config.schedule import all_rounds, evaluation_due, updates_due
 from armillary.errors import UsageError
 from armillary.studies.bar import Bar, duration
 from armillary.studies.comparisons import Comparison, Scale, Variant
@@ -81,8 +81,9 @@ def cost(
 ) -> str:
     """Returns what the missing runs will take, as far as it is known.
 
-    The time is estimated for each agent: from the runs in the folder that have ended, and before
-    there is one, from an update and an action that are timed here.
+    The time is estimated for each agent, of MuZero with and without Reanalyze: from the runs in
+    the folder that have ended, and before there is one, from an update and an action that are
+    timed here.
 
     Args:
         members: the runs of the study.
@@ -92,11 +93,11 @@ def cost(
     """
     episodes = sum(len(m.config.tasks) * m.config.episodes for m in missing)
     updates, seconds, timed = 0, 0.0, []
-    agents = list(dict.fromkeys(member.config.agent for member in missing))
+    agents = list(dict.fromkeys(member.config.learner for member in missing))
     for agent in agents:
-        ahead = [member for member in missing if member.config.agent == agent]
+        ahead = [member for member in missing if member.config.learner == agent]
         due = sum(_updates(member.config) for member in ahead)
-        pace = _pace([m for m in members if m.config.agent == agent])
+        pace = _pace([m for m in members if m.config.learner == agent])
         if pace is None:
             announce(f"timing an update and an action of {agent}, to say what the study will cost")
             pace = _seconds_per_update(ahead[0].config)
@@ -123,7 +124,7 @@ def _pace(members: Sequence[Member]) -> float | None:
 
 
 def _updates(config: Config) -> int:
-    return updates_due(config, config.episodes)
+    return updates_due(config, all_rounds(config))
 
 
 def _seconds_per_update(config: Config) -> float:
@@ -145,10 +146,10 @@ def _seconds_per_update(config: Config) -> float:
     repeat = config.environment.action_repeat or action_repeat(config.tasks[0])
     actions = (config.environment.time_limit or 1000) / repeat
     evaluation = config.evaluation
-    tests = sum(evaluation_due(config, rounds) for rounds in range(config.episodes))
+    tests = sum(evaluation_due(config, rounds) for rounds in range(all_rounds(config)))
     episodes = config.episodes - config.collection.seed_episodes
     episodes += tests * evaluation.episodes + evaluation.final_episodes
-    actions *= episodes * len(config.tasks)
+    actions *= episodes * len(config.tasks) / config.round_size  # played side by side
     return update.best + act.best * actions / _updates(config)
 
 

@@ -12,6 +12,8 @@ from armillary.studies.comparisons import Comparison, Published
 from armillary.studies.plots import BAND, Curve, evaluation_curve, read_metrics
 from armillary.studies.runs import Member
 
+_STEPS = "environment_steps"
+
 ALL_TASKS = "all tasks"
 """The name of the scores of several tasks together."""
 
@@ -33,11 +35,23 @@ def curve(members: Sequence[Member], tasks: Sequence[str]) -> Curve:
     return Curve(sorted(found), [found[episode] for episode in sorted(found)])
 
 
-def finals(comparison: Comparison, member: Member, tasks: Sequence[str]) -> list[float]:
+def finals(
+    comparison: Comparison, member: Member, tasks: Sequence[str], within: int | None = None
+) -> list[float]:
     """Returns the final scores of a run on some tasks; none if it has not ended.
 
     They are of the test at the end, or of so many of the last tests as the comparison says.
+
+    Args:
+        comparison: says of how many tests.
+        member: the run.
+        tasks: on which tasks.
+        within: no test counts that was later than after so many environment steps. None: all do.
     """
+    if member.results is not None and within is not None:
+        rows = [row for row in _tests(member) if row[_STEPS] <= within]
+        tests = evaluation_curve([rows]).scores[-(comparison.last_tests or 1) :]
+        return [score for scores in tests for score in scores]
     if member.results is None or comparison.last_tests is None:
         return _ended_with(member, tasks, "agent")
     found = []
@@ -46,6 +60,25 @@ def finals(comparison: Comparison, member: Member, tasks: Sequence[str]) -> list
             for scores in curve([member], [task]).scores[-comparison.last_tests :]:
                 found += scores
     return found
+
+
+def _tests(member: Member) -> list[dict[str, Any]]:
+    """Returns the rows of a run's metrics that are tests, with the steps made before them."""
+    rows = read_metrics(member.folder)
+    return [r for r in rows if r.get("evaluate/mean") is not None and r.get(_STEPS) is not None]
+
+
+def common_steps(comparison: Comparison, members: Sequence[Member], task: str) -> int | None:
+    """Returns the environment steps at which the runs of a task are compared.
+
+    The largest number before which each run that has ended had its last test; None: they are
+    compared at the end.
+    """
+    ended = [m for m in members if m.config.task == task and m.results is not None]
+    tests = [rows for member in ended if (rows := _tests(member))]
+    if comparison.against == "episodes" or not tests:
+        return None
+    return int(min(rows[-1][_STEPS] for rows in tests))
 
 
 def random_finals(member: Member, tasks: Sequence[str]) -> list[float]:
@@ -79,14 +112,17 @@ def statistics(comparison: Comparison, members: Sequence[Member]) -> dict[str, A
     `interval`, the 95% bootstrap interval (percentile method, 9,999 resamples) of the mean over
     seeds of a seed's mean score, null with fewer than two seeds. A comparison over tasks has `all
     tasks`, too. `last_tests` says of how many tests the scores are; null: of the one at the end.
+    `steps` says for each task after how many environment steps at most; null: at the end.
     """
     tasks = list(dict.fromkeys(task for member in members for task in member.config.tasks))
     table: dict[str, Any] = {}
+    steps = {task: common_steps(comparison, members, task) for task in tasks}
     for task in tasks:
         table[task] = {}
         for variant in comparison.variants:
             mine = [member for member in members if member.variant == variant]
-            scores = [found for member in mine if (found := finals(comparison, member, [task]))]
+            every = [finals(comparison, member, [task], steps[task]) for member in mine]
+            scores = [found for found in every if found]
             if scores:
                 table[task][comparison.name_of(variant)] = summarize(scores)
     if comparison.over_tasks and len(tasks) > 1:
@@ -105,6 +141,7 @@ def statistics(comparison: Comparison, members: Sequence[Member]) -> dict[str, A
     return {
         "title": comparison.title,
         "last_tests": comparison.last_tests,
+        "steps": steps,
         "tasks": table,
         "paper": {task: others.get(task) for task in table},
     }
@@ -149,7 +186,11 @@ def text(numbers: dict[str, Any]) -> str:
     which = "final score" if tests is None else f"score in the last {tests} tests"
     lines = [numbers["title"]]
     for task, variants in numbers["tasks"].items():
-        lines.append(f"{task}: {which}, mean ± std over seeds and episodes [95% of the mean]")
+        within = numbers["steps"].get(task)
+        until = "" if within is None else f" within {within:,} steps"
+        lines.append(
+            f"{task}: {which}{until}, mean ± std over seeds and episodes [95% of the mean]"
+        )
         for label, one in variants.items():
             between = one["interval"]
             span = f" [{between[0]:.0f}, {between[1]:.0f}]" if between else ""

@@ -84,6 +84,9 @@ def table(
     if numbers["last_tests"] is not None:
         tests = f"of the last {numbers['last_tests']} tests"
         notes.append(f"- Ours: mean ± std over seeds and episodes {tests}.")
+    for task, steps in numbers["steps"].items():
+        if steps is not None:
+            notes.append(f"- {task}: ours after at most {steps:,} environment steps, all alike.")
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 

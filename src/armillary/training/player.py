@@ -16,7 +16,16 @@ import numpy as np
 from armillary import seeding
 from armillary.agents.base import Actor
 from armillary.agents.registry import make_agent
-from armillary.config import Backend, Config, PlannerConfig, WorldModelConfig, changed, planner_of
+from armillary.config import (
+    Backend,
+    Config,
+    PlannerConfig,
+    SearchConfig,
+    WorldModelConfig,
+    changed,
+    planner_of,
+    search_of,
+)
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.learned import LearnedModel
 from armillary.dynamics.world_model import WorldModel
@@ -236,6 +245,7 @@ def load(
     renderer: Backend | None = None,
     act: Literal["policy", "plan"] | None = None,
     planner: PlannerConfig | Mapping[str, Any] | None = None,
+    search: SearchConfig | Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> Player:
     """Loads the last checkpoint of a run folder; runs no code from it.
@@ -246,12 +256,14 @@ def load(
         act: who chooses the actions in place of the run's choice, of an agent that has it.
         planner: settings of the planner in place of the run's: all of them, or those that differ,
             `{"horizon": 5}`.
+        search: settings of the search in place of the run's, likewise: `{"simulations": 100}`, or
+            0 for the policy alone.
         trust: whether the Python modules may be run that the folder names: of its agent and its
             dynamics here, of its task in `make_env`.
 
     Raises:
-        UsageError: the planner has no such setting, or not such a value; or there is no choice of
-            `act`, or no planner.
+        UsageError: the planner or the search has no such setting, or not such a value; or there is
+            no choice of `act`, no planner, or no search.
         RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
         UsageError: its configuration was changed since the checkpoint was made.
     """
@@ -260,7 +272,7 @@ def load(
     if renderer is not None:
         environment = replace(config.environment, renderer=renderer)
         config = replace(config, environment=environment)
-    config = _acting(config, act, planner)
+    config = _searching(_acting(config, act, planner), search)
     if not checkpoint.exists(run.checkpoints):
         raise RunError(
             f"{str(folder)!r} has no checkpoint yet: let it train until its first episode is over"
@@ -328,3 +340,17 @@ def _acting(
         given = changed(settings, planner) if isinstance(planner, Mapping) else planner
         changes["planner"] = given
     return changed(config, changes)
+
+
+def _searching(config: Config, search: SearchConfig | Mapping[str, Any] | None) -> Config:
+    """Returns the configuration of a run that searches otherwise, see `load`."""
+    if search is None:
+        return config
+    settings = search_of(config)
+    if settings is None:
+        raise UsageError(
+            f"the agent {config.agent!r} searches no tree, so there are no settings of a search: "
+            "leave them out"
+        )
+    given = changed(settings, search) if isinstance(search, Mapping) else search
+    return changed(config, {"search": given})
