@@ -248,6 +248,7 @@ def test_muzero_beside_reanalyze(study: Study, muzero_folder: Path) -> None:
     assert found["steps"][CARTPOLE] > 0
     (axis,) = study.figures[0].axes
     assert axis.get_xlabel() == "environment steps"
+    assert max(axis.lines[0].get_xdata()) >= found["steps"][CARTPOLE]  # type: ignore[type-var, operator]
     assert "all alike" in (muzero_folder / "table1.md").read_text()
 
 

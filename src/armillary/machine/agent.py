@@ -6,6 +6,7 @@ loop calls, and their operations are counted from their own programs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -70,14 +71,19 @@ def example_observation(spec: Spec, shape: tuple[int, ...]) -> dict[str, np.ndar
 
 
 def time_update(agent: Agent, config: Config, state: Any, repeats: int) -> Timing:
-    """Times one update of a batch that is on the device, as the training loop makes them."""
+    """Times one update of a batch that is on the device, as the training loop makes them.
+
+    Each with a key of its own: what an update does may be drawn, as MuZero Reanalyze draws whether
+    it searches.
+    """
     batch, key = _on_device(agent, config), seeding.key(0, "update")
+    keys = itertools.cycle(jax.random.split(key, 16))
     update = jax.jit(agent.update, donate_argnums=0)
     # The loop donates the state; the caller's stays whole.
     states = [jax.tree.map(jnp.array, state)]
 
     def once() -> None:
-        states[0], *metrics = update(states[0], batch, key)
+        states[0], *metrics = update(states[0], batch, next(keys))
         jax.block_until_ready((states[0], metrics))
 
     return timed(once, repeats, flop=matrix_flop(agent.update, state, batch, key))

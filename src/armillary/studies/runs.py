@@ -141,7 +141,7 @@ def _seconds_per_update(config: Config) -> float:
     agent = make_agent(config, spec_of(config.tasks, config.environment))
     assert isinstance(agent, Agent)  # studies train
     state = jax.jit(agent.init)(seeding.key(0, "bench"))
-    update = time_update(agent, config, state, 1)
+    update = time_update(agent, config, state, 3)
     act = time_act(agent, config, state, 1)
     repeat = config.environment.action_repeat or action_repeat(config.tasks[0])
     actions = (config.environment.time_limit or 1000) / repeat
@@ -150,7 +150,7 @@ def _seconds_per_update(config: Config) -> float:
     episodes = config.episodes - config.collection.seed_episodes
     episodes += tests * evaluation.episodes + evaluation.final_episodes
     actions *= episodes * len(config.tasks) / config.round_size  # played side by side
-    return update.best + act.best * actions / _updates(config)
+    return update.median + act.best * actions / _updates(config)
 
 
 def run(
