@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from armillary.errors import RunError, UsageError
+from armillary.errors import UsageError
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.positions import PositionSampler, Windows
@@ -125,8 +125,16 @@ def test_what_is_saved_goes_on_with_the_same_draws(tmp_path: Path) -> None:
     for seed in range(3):
         drawn = [s.draw(np.random.default_rng(seed)) for s in (before, after)]
         np.testing.assert_array_equal(*drawn)
-    with pytest.raises(RunError, match="priorities of 2 rows"):
-        after.restore({"priorities": np.ones(2, np.float32)})
+
+
+def test_a_lost_episode_costs_no_other_its_priorities(tmp_path: Path) -> None:
+    store = _store(tmp_path, *[(_episode(n, 2),) for n in range(3)])
+    before = _sampler(store, priority=1.0)
+    before.learned(before.read(np.array([0, 3, 6])), np.array([3.0, 0.5, 7.0]))
+    (tmp_path / "episode-000001.npz").unlink()
+    after = _sampler(EpisodeStore(tmp_path), priority=1.0)
+    after.restore(before.saved())
+    assert after.priorities.tolist() == [3.0, 1.0, 0.0, 7.0, 1.0, 0.0]
 
 
 def test_only_the_newest_episodes_are_kept_whichever_way_they_came(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,8 +15,12 @@ from armillary.agents.random import Random, uniform
 from armillary.envs.games import game, spec_of_game
 from armillary.errors import UsageError
 from armillary.replay.episode import Episode
+from armillary.replay.episodes import EpisodeStore
 from armillary.spec import Spec
+from armillary.training.counters import Counters
+from armillary.training.offline import source_spec
 from armillary.training.selfplay import self_play
+from armillary.training.stored import check_episodes
 
 LINES = [
     *((3 * i, 3 * i + 1, 3 * i + 2) for i in range(3)),
@@ -128,3 +133,73 @@ def test_a_game_in_which_one_moves_twice_is_refused() -> None:
     actor = Random(spec_of_game(game("tic_tac_toe")))
     with pytest.raises(UsageError, match="twice in a row"):
         self_play(_Twice(), actor, None, jax.random.key(0), count=2, openings=0)  # type: ignore[arg-type]
+
+
+class _Paying(_Twice):
+    """Tic-tac-toe that pays otherwise."""
+
+    def __init__(self, each: float, last: float) -> None:
+        super().__init__()
+        self.each, self.last = each, last
+
+    def step(self, state: Any, action: Any) -> Any:
+        after = self.rules.step(state, action)
+        paid = jnp.where(after.terminated, self.last * after.rewards, self.each)
+        return after.replace(rewards=paid)
+
+
+@pytest.mark.parametrize(("each", "last"), [(0.5, 1.0), (0.0, 10.0)])
+def test_a_game_that_pays_otherwise_than_for_its_outcome_is_refused(
+    each: float, last: float
+) -> None:
+    actor = Random(spec_of_game(game("tic_tac_toe")))
+    rules: Any = _Paying(each, last)
+    with pytest.raises(UsageError, match="what counts is who wins"):
+        self_play(rules, actor, None, jax.random.key(0), count=8, openings=0)
+
+
+class _Over(_Twice):
+    """Tic-tac-toe that is over before it begins."""
+
+    def init(self, key: Any) -> Any:
+        return self.rules.init(key).replace(terminated=jnp.bool_(True))
+
+
+def test_a_game_without_a_move_is_refused() -> None:
+    actor = Random(spec_of_game(game("tic_tac_toe")))
+    rules: Any = _Over()
+    with pytest.raises(UsageError, match="before its first move"):
+        self_play(rules, actor, None, jax.random.key(0), count=2, openings=0)
+
+
+def test_how_many_moves_a_call_makes_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from armillary.training import selfplay
+
+    quick = _games(4)
+    monkeypatch.setattr(selfplay, "PATIENCE", 0.0)
+    for one, other in zip(quick, _games(4), strict=True):
+        np.testing.assert_array_equal(one.action, other.action)
+        np.testing.assert_array_equal(one.records["outcome"], other.records["outcome"])
+
+
+def test_a_folder_of_games_says_that_it_is_one(tmp_path: Path) -> None:
+    EpisodeStore(tmp_path).write(0, *_games(0, 2))
+    assert source_spec(tmp_path) == spec_of_game(game("tic_tac_toe"))
+
+
+def test_a_damaged_round_is_not_said_to_be_lost_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, games = EpisodeStore(tmp_path), _games(0, 4)
+    for first in (0, 2):
+        store.write(first, *games[first : first + 2])
+    (tmp_path / "episode-000002.npz").write_bytes(b"not an episode")
+    spec = spec_of_game(game("tic_tac_toe"))
+    counters = Counters(spec.as_dict(), episodes=4)
+    store = EpisodeStore(tmp_path)
+    assert "damaged" in caplog.text
+    caplog.clear()
+    check_episodes(store, counters, spec, round_size=2)
+    assert caplog.text == ""
+    check_episodes(store, counters, spec)
+    assert "1 of the 4 episodes" in caplog.text

@@ -216,7 +216,12 @@ class MuZero:
         explore: bool,
     ) -> Found:
         """Searches from what was seen, with noise at the root to explore."""
-        state = network.represent(history)
+        return self._search_from(network, network.represent(history), legal, key, explore)
+
+    def _search_from(
+        self, network: MuZeroNetwork, state: Any, legal: Any, key: PRNGKeyArray, explore: bool
+    ) -> Found:
+        """Searches from hidden states of the representation."""
         logits, value = network.predict(state)
         return search(
             model,
@@ -325,9 +330,9 @@ class MuZero:
 
         def searched(_: None) -> Array:
             first = self._history - 1
-            history = self._histories(rows, 0, count)
+            states = self._represented(state.network, rows, count)
             masks = None if legal is None else _flat(legal[:, first : first + count])
-            found = self.search(state.network, history, masks, search_key, False)
+            found = self._search_from(state.network, states, masks, search_key, False)
             new = found.policy.reshape(-1, count, policy.shape[-1])
             had = jnp.sum(policy[:, :count], axis=-1, keepdims=True) > 0
             return policy.at[:, :count].set(jnp.where(had, new, policy[:, :count]))
@@ -340,20 +345,24 @@ class MuZero:
         """Returns the values of all rows from the step on, by the target network (Reanalyze)."""
         count = self.windows.observed + 1
         network = state.target or state.network
-        history = self._histories(rows, 0, count)
-        _, value = network.predict(network.represent(history))
+        _, value = network.predict(self._represented(network, rows, count))
         return value_of(value).reshape(-1, count)
 
-    def _histories(self, rows: Rows, first: int, count: int) -> History:
-        """Returns what was seen at rows of a batch, which become one leading axis."""
-        length = self._history
+    def _represented(self, network: MuZeroNetwork, rows: Rows, count: int) -> Any:
+        """Returns the hidden states of so many rows from the step on; batch and rows in one axis.
 
-        def windows(field: Array) -> Array:
-            places = first + jnp.arange(count)[:, None] + jnp.arange(length)
-            return _flat(field[:, places])
+        One row after the other: the histories of all of them at once are gigabytes of frames.
+        """
 
-        observation = {name: windows(field) for name, field in rows.observation.items()}
-        return History(observation, windows(rows.action))
+        def represent(first: Int32[Array, ""]) -> Any:
+            def window(field: Array) -> Array:
+                return jax.lax.dynamic_slice_in_dim(field, first, self._history, axis=1)
+
+            observation = {name: window(field) for name, field in rows.observation.items()}
+            return network.represent(History(observation, window(rows.action)))
+
+        states = jax.lax.map(represent, jnp.arange(count))
+        return jax.tree.map(lambda x: _flat(jnp.swapaxes(x, 0, 1)), states)
 
 
 def _flat(rows: Array) -> Array:

@@ -174,10 +174,11 @@ def muzero_small(task: str | None = None, is_game: IsGame = known_game) -> MuZer
             training=StepsConfig(collect_interval=200, batch_size=128),
             evaluation=EvaluationConfig(every=5, episodes=8, final_episodes=8),
         )  # fmt: skip
+    together = _TOGETHER.get(task, 256)
     return MuZeroConfig(
         task=task,
         preset="small",
-        episodes=256 * (800 if task == "tic_tac_toe" else 400),
+        episodes=together * (800 if task == "tic_tac_toe" else 400),
         network=NetworkConfig(kind="dense" if task == "tic_tac_toe" else "auto", hidden=128,
                               channels=64, blocks=3),
         search=SearchConfig(simulations=25, noise_alpha=1.0),
@@ -185,11 +186,18 @@ def muzero_small(task: str | None = None, is_game: IsGame = known_game) -> MuZer
         replay=ReplayConfig(capacity=200_000, priority=0.0, correction=0.0),
         optimizer=DescentConfig(method="adam", learning_rate=1e-3, decay_steps=16_000,
                                 clip_norm=10.0),
-        collection=SelfPlayConfig(side_by_side=256, seed_episodes=256, openings=6,
+        collection=SelfPlayConfig(side_by_side=together, seed_episodes=together, openings=6,
                                   temperatures=(1.0,), moves=2, late_temperature=0.5),
-        training=StepsConfig(collect_interval=40, batch_size=512),
+        training=StepsConfig(collect_interval=40 if together > 32 else 10, batch_size=512),
         evaluation=EvaluationConfig(every=40, episodes=100, final_episodes=200),
     )  # fmt: skip
+
+
+_TOGETHER = {
+    "othello": 64, "hex": 64, "go_9x9": 32, "go_19x19": 8,
+    "gardner_chess": 16, "animal_shogi": 32, "chess": 8, "shogi": 8,
+}  # fmt: skip
+"""Games that `small` plays at the same time, where 256 of them do not fit into memory."""
 
 
 def distilled_small() -> DistilledConfig:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from armillary.errors import RunError, UsageError
+from armillary.errors import UsageError
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import Batch
 
@@ -110,25 +110,30 @@ class PositionSampler:
         self._indices, self._lengths = indices[surplus:], lengths[surplus:]
 
     def saved(self) -> dict[str, np.ndarray]:
-        """Returns the priorities of the rows that are kept, where they matter."""
-        return {"priorities": self.priorities} if self.depends else {}
+        """Returns the priorities of the rows that are kept, and whose they are, if they matter."""
+        if not self.depends:
+            return {}
+        of_episodes = {"episodes": self._indices, "lengths": self._lengths}
+        return {"priorities": self.priorities.copy(), **of_episodes}
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Sets the priorities of the rows that are kept, as a run that goes on had them.
 
-        Raises:
-            RunError: the episodes are not those that it had.
+        Those of episodes that are lost are dropped. Where it was not kept because one was still
+        there, an older episode has what it had as a new one.
         """
         if not self.depends or "priorities" not in saved:
             return
-        priorities = saved["priorities"]
-        if len(priorities) != len(self.priorities):
-            raise RunError(
-                f"the checkpoint has priorities of {len(priorities)} rows, but the episodes in "
-                f"{self.store.folder} have {len(self.priorities)}: some are lost, so the steps "
-                "cannot be drawn as they would have been; begin a new --run, --from this one"
-            )
-        self.priorities = np.array(priorities, np.float32)
+        names = ("episodes", "lengths", "priorities")
+        indices, lengths, priorities = (saved[name] for name in names)
+        ends = np.cumsum(lengths)
+        known = dict(zip(indices.tolist(), ends.tolist(), strict=True))
+        end = 0
+        for index, length in zip(self._indices.tolist(), self._lengths.tolist(), strict=True):
+            end += length
+            if index in known:
+                place = known[index]
+                self.priorities[end - length : end] = priorities[place - length : place]
 
     def draw(self, generator: np.random.Generator) -> Int64[np.ndarray, " batch"]:
         """Returns the rows of B steps among those that are kept, drawn with replacement.
@@ -154,7 +159,7 @@ class PositionSampler:
 
     def weights(self, rows: Int64[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
         """Returns the weights (N p)^-beta of a batch's rows, divided by the largest of them."""
-        masses = self._masses()[rows]
+        masses = self.priorities[rows].astype(np.float64) ** self._alpha
         return ((masses.min() / masses) ** self._beta).astype(np.float32)
 
     def learned(self, batch: Batch, priorities: Any = None) -> None:

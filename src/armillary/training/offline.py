@@ -17,10 +17,11 @@ from armillary.errors import RunError, UsageError
 from armillary.files import write_atomically
 from armillary.replay.entry import recorded_in, verified
 from armillary.replay.episodes import EpisodeStore
-from armillary.spec import Continuous, Discrete, Field, Spec
+from armillary.spec import MASK, Continuous, Discrete, Field, Spec
 from armillary.training import checkpoint, minari
 from armillary.training.counters import Counters
 from armillary.training.run import Run
+from armillary.training.selfplay import OUTCOME
 
 
 def source_spec(source: str | Path, environment: EnvironmentConfig | None = None) -> Spec:
@@ -51,7 +52,10 @@ def source_spec(source: str | Path, environment: EnvironmentConfig | None = None
     actions = entry.action
     one_hot = np.isin(actions, (0, 1)).all() and (actions[1:].sum(axis=1) == 1).all()
     kind = Discrete if one_hot and actions.shape[1] > 1 else Continuous
-    return Spec.of(fields, kind(actions.shape[1]))
+    if MASK in entry.small:
+        fields[MASK] = Field((actions.shape[1],), "bool")
+    players = 2 if OUTCOME in entry.records else 1
+    return Spec.of(fields, kind(actions.shape[1]), players)
 
 
 def check_records(config: Config, agent: Actor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     import pgx
 
 MOVES = 16
-"""Moves of every game that are played in one call of the compiled program."""
+"""Moves of every game that are played in one call of the compiled program, at most."""
+PATIENCE = 1.0
+"""Seconds that a call should take at most, so that a stop is heard; nothing else depends on it."""
 OUTCOME = "outcome"
 """The record of the game's outcome, from the view of the player who is to move in a row."""
 
@@ -65,11 +68,16 @@ def self_play(
     games = begin(begin_key)
     belief = actor.initial_belief(state, count)
     parts: list[dict[str, Any]] = []
-    step, playing = 0, True
+    step, playing, limit = 0, True, 1
     while playing:
-        games, belief, rows, step, playing = go_on(state, games, belief, play_key, step)
-        parts.append(jax.device_get(rows))
+        start = time.monotonic()
+        games, belief, rows, after, playing = go_on(state, games, belief, play_key, step, limit)
+        made = int(after) - step
+        parts.append(jax.tree.map(lambda row, made=made: row[:made], jax.device_get(rows)))
         on_step(int(parts[-1]["playing"].sum()))
+        step += made
+        seconds = max(time.monotonic() - start, 1e-6) / max(made, 1)
+        limit = max(1, min(MOVES, 2 * limit, int(PATIENCE / seconds)))
     rows = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     final = jax.device_get(seen(games))
     return [_episode(rows, final, number) for number in range(count)]
@@ -117,13 +125,15 @@ def _compiled(
         }
         return after, belief, rows
 
-    def go_on(state: Any, games: Any, belief: Any, key: PRNGKeyArray, first: Any) -> Any:
+    def go_on(
+        state: Any, games: Any, belief: Any, key: PRNGKeyArray, first: Any, limit: Any
+    ) -> Any:
         like = jax.eval_shape(move, state, games, belief, key)[2]
         buffer = jax.tree.map(lambda x: jnp.zeros((MOVES, *x.shape), x.dtype), like)
 
         def unfinished(carry: Any) -> Any:
             games, _, _, i = carry
-            return (i < MOVES) & ~over(games).all()
+            return (i < limit) & ~over(games).all()
 
         def body(carry: Any) -> Any:
             games, belief, buffer, i = carry
@@ -154,6 +164,8 @@ def _as(condition: Any, like: Any) -> Any:
 def _episode(rows: dict[str, Any], final: dict[str, Any], number: int) -> Episode:
     """Returns one game as an episode."""
     moves = int(rows["playing"][:, number].sum())
+    if not moves:
+        raise UsageError("a game was over before its first move: let it begin with a move to make")
     player = rows["player"][:moves, number]
     if (player[1:] == player[:-1]).any():
         raise UsageError(
@@ -161,6 +173,13 @@ def _episode(rows: dict[str, Any], final: dict[str, Any], number: int) -> Episod
             "players take turns: give the game an action that passes"
         )
     won = rows["reward"][moves - 1, number]  # by who moved last; pgx forgets it if stepped on
+    reward = rows["reward"][:moves, number]
+    if reward[:-1].any() or won not in (-1, 0, 1):
+        raise UsageError(
+            f"a game paid {reward[reward != 0][0]:g} at move {1 + np.flatnonzero(reward)[0]} of "
+            f"{moves}, but what counts is who wins: let it pay 1 to the winner and -1 to the "
+            "loser, or 0 to both, at its end and nothing before"
+        )
     outcome = np.where(np.append(player, 1 - player[-1]) == player[-1], won, -won)
 
     def following(row: np.ndarray) -> np.ndarray:

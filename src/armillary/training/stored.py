@@ -14,7 +14,12 @@ log = logging.getLogger(__name__)
 
 
 def check_episodes(
-    store: EpisodeStore, counters: Counters, spec: Spec, *, brought: bool = False
+    store: EpisodeStore,
+    counters: Counters,
+    spec: Spec,
+    *,
+    brought: bool = False,
+    round_size: int = 1,
 ) -> None:
     """Warns of episodes that are gone, and of a run that begins again although it has episodes.
 
@@ -23,6 +28,7 @@ def check_episodes(
         counters: how far the run is.
         spec: of its environment.
         brought: whether they are not its own, so that it begins with them.
+        round_size: episodes of a file.
 
     Raises:
         RunError: the episodes are not of such an environment.
@@ -37,7 +43,8 @@ def check_episodes(
                 f"the episodes in {store.folder} have {said(theirs)}, but the run has "
                 f"{said(ours)}: they are not of this run, move them away"
             )
-    lost = sorted(set(range(counters.episodes)) - {*indices, *store.damaged})
+    damaged = {first + i for first in store.damaged for i in range(round_size)}
+    lost = sorted(set(range(counters.episodes)) - {*indices, *damaged})
     if lost:
         log.warning(
             "%d of the %d episodes collected so far are not in %s (the first: %d): the run goes "

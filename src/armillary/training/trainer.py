@@ -64,7 +64,13 @@ class Trainer:
         run.open(config)  # all that can be wrong with the request has been seen by now
         self._prepare()
         self.store = EpisodeStore(run.episodes)
-        check_episodes(self.store, self.counters, self.spec, brought=config.source is not None)
+        check_episodes(
+            self.store,
+            self.counters,
+            self.spec,
+            brought=config.source is not None,
+            round_size=config.round_size,
+        )
         self.sampler = make_sampler(self.store, self.agent, config)
         self.sampler.episodes = self.counters.episodes
         self.sampler.restore(saved)
