@@ -18,7 +18,7 @@ from armillary.config import EnvironmentConfig, PlanetConfig, from_dict, preset,
 from armillary.errors import RunError, UsageError
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import read_metrics
-from armillary.training import checkpoint, counters, loop
+from armillary.training import checkpoint, counters, loop, trainer
 from armillary.training.loop import train
 from armillary.training.player import load
 from armillary.training.run import FORMAT, InUse, Run, default_folder
@@ -257,7 +257,7 @@ def test_another_number_of_cores_is_said(
     run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = {**counters.machine(), "cores": 77}
-    monkeypatch.setattr(loop, "machine", lambda: now)
+    monkeypatch.setattr(trainer, "machine", lambda: now)
     train(TINY, run)
     (record,) = caplog.records
     assert "and 77 now" in record.getMessage()

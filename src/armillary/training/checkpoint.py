@@ -59,7 +59,7 @@ def save(
         tree: arrays on any device, NumPy arrays and Python numbers (typed PRNG keys are not
             possible); other leaves are not stored.
         meta: anything that JSON can hold: counters, configuration, positions in other files.
-        arrays: others whose shapes are not known beforehand, see `read_arrays`.
+        arrays: others whose shapes are not known beforehand, see `load_all`.
 
     Returns:
         The file, `checkpoint-000012.armillary`.
@@ -133,13 +133,19 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read_newest(Path(path), lambda file, header, payload: header["meta"])
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Returns the further arrays of the newest checkpoint that is not damaged; often none.
+def load_all(
+    path: str | os.PathLike[str], like: Tree
+) -> tuple[Tree, dict[str, Any], dict[str, np.ndarray]]:
+    """Returns what `load` does, and the further arrays that were saved; often none.
 
     Raises:
         RunError: as `load`.
     """
-    return _read_newest(Path(path), _arrays)
+
+    def restored(file: Path, header: dict[str, Any], payload: bytes) -> Any:
+        return *_restore(like, file, header, payload), _arrays(file, header, payload)
+
+    return _read_newest(Path(path), restored)
 
 
 def newest(folder: str | os.PathLike[str]) -> Path | None:

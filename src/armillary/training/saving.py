@@ -40,7 +40,7 @@ def restore(
 
     if not checkpoint.exists(run.checkpoints):
         return init(), now, {}
-    state, meta = checkpoint.load(run.checkpoints, jax.eval_shape(init))
+    state, meta, arrays = checkpoint.load_all(run.checkpoints, jax.eval_shape(init))
     counters = Counters.of(meta, run.checkpoints)
     run.check_made_with(counters.config, config)
     warn_of_another_machine(counters.machine, now.machine, run.folder)
@@ -51,7 +51,7 @@ def restore(
             f"the run in {str(run.folder)!r} already has {rounds} episodes: ask for that many or "
             f"more instead of {config.episodes}"
         )
-    return state, counters, checkpoint.read_arrays(run.checkpoints)
+    return state, counters, arrays
 
 
 class Saver:
