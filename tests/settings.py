@@ -200,6 +200,13 @@ ALL = pytest.mark.parametrize(
 )
 """What has to hold for every agent."""
 
+KINDS = pytest.mark.parametrize(
+    "config",
+    [TINY, TINY_DISCRETE, TINY_MUZERO, TINY_GAME],
+    ids=["planet", "discrete", "muzero", "game"],
+)
+"""The same for tests that start many processes: of Dreamer the one that has more parts."""
+
 
 def options(config: Config) -> list[str]:
     """Returns the command line's options that make this configuration."""

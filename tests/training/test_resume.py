@@ -18,7 +18,7 @@ import pytest
 
 from armillary.config import Config
 from conftest import environment
-from settings import ALL, options
+from settings import ALL, KINDS, options
 
 EPISODES = 7
 
@@ -65,7 +65,7 @@ def _leaves(folder: Path) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(load(folder).state)]
 
 
-@ALL
+@KINDS
 @pytest.mark.slow
 def test_a_stopped_run_ends_bit_identical(tmp_path: Path, config: Config) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
