@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from armillary.agents.muzero import MuZero, MuZeroState, Rows
+from armillary.agents.muzero import MuZero, Rows
+from armillary.agents.searcher import MuZeroState
 from armillary.config import changed
 from armillary.config.schedule import all_rounds, updates_due
 from armillary.envs import side_by_side

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import PRNGKeyArray
 
@@ -22,27 +22,25 @@ if TYPE_CHECKING:
     import pgx
 
 
-class Collector(Protocol):
+OnStep = Callable[[int], None]
+Play = Callable[[Actor, Any, PRNGKeyArray, Sequence[int], OnStep], list[Episode]]
+"""Plays an episode for each of the seeds: from who acts and its parameters, the key of everything
+random, the seeds, and what is called with the number of steps taken, see `rollout`."""
+
+
+@dataclass(frozen=True)
+class Collector:
     """Plays one round of episodes at a time: of one task, with the same parameters.
 
-    Nothing is carried over from one round to the next.
+    Attributes:
+        agent_spec: what an agent of the task is made from.
+        play: plays a round. Nothing is carried over from one to the next.
+        close: ends what was opened for it.
     """
 
-    @property
-    def agent_spec(self) -> Spec: ...
-
-    def play(
-        self,
-        actor: Actor,
-        state: Any,
-        key: PRNGKeyArray,
-        seeds: Sequence[int],
-        on_step: Callable[[int], None],
-    ) -> list[Episode]:
-        """Returns as many episodes as there are seeds, see `rollout`."""
-        ...
-
-    def close(self) -> None: ...
+    agent_spec: Spec
+    play: Play
+    close: Callable[[], None]
 
 
 def collectors(config: Config) -> dict[str, Collector]:
@@ -58,9 +56,9 @@ def collectors(config: Config) -> dict[str, Collector]:
             if games.is_game(task, environment.kwargs):
                 games.check_settings(task, config.environment)
                 openings = getattr(config.collection, "openings", 0)
-                made[task] = SelfPlay(games.game(task, environment.kwargs), openings)
+                made[task] = _of_game(games.game(task, environment.kwargs), openings)
             else:
-                made[task] = Environments(side_by_side(task, environment, config.round_size))
+                made[task] = _of_environments(side_by_side(task, environment, config.round_size))
     except BaseException:
         for collector in made.values():
             collector.close()
@@ -68,63 +66,24 @@ def collectors(config: Config) -> dict[str, Collector]:
     return made
 
 
-@dataclass(frozen=True)
-class Environments:
-    """Gymnasium environments side by side."""
-
-    envs: SideBySide
-
-    @property
-    def agent_spec(self) -> Spec:
-        """What an agent of it is made from."""
-        return self.envs.agent_spec
+def _of_environments(envs: SideBySide) -> Collector:
+    """Returns what plays an episode in each of these environments."""
 
     def play(
-        self,
-        actor: Actor,
-        state: Any,
-        key: PRNGKeyArray,
-        seeds: Sequence[int],
-        on_step: Callable[[int], None],
+        actor: Actor, state: Any, key: PRNGKeyArray, seeds: Sequence[int], on_step: OnStep
     ) -> list[Episode]:
-        """Plays an episode in each environment."""
-        return rollout(self.envs, actor, state, key, seeds=seeds, explore=True, on_step=on_step)
+        return rollout(envs, actor, state, key, seeds=seeds, explore=True, on_step=on_step)
 
-    def close(self) -> None:
-        """Closes the environments."""
-        self.envs.close()
+    return Collector(envs.agent_spec, play, envs.close)
 
 
-@dataclass(frozen=True)
-class SelfPlay:
-    """Games of an agent against itself."""
-
-    game: pgx.Env
-    openings: int
-
-    @property
-    def agent_spec(self) -> Spec:
-        """What an agent of it is made from."""
-        return games.spec_of_game(self.game)
+def _of_game(game: pgx.Env, openings: int) -> Collector:
+    """Returns what lets an agent play against itself."""
 
     def play(
-        self,
-        actor: Actor,
-        state: Any,
-        key: PRNGKeyArray,
-        seeds: Sequence[int],
-        on_step: Callable[[int], None],
+        actor: Actor, state: Any, key: PRNGKeyArray, seeds: Sequence[int], on_step: OnStep
     ) -> list[Episode]:
-        """Plays as many games as there are seeds."""
-        return self_play(
-            self.game,
-            actor,
-            state,
-            key,
-            count=len(seeds),
-            openings=self.openings,
-            on_step=on_step,
-        )
+        count = len(seeds)
+        return self_play(game, actor, state, key, count=count, openings=openings, on_step=on_step)
 
-    def close(self) -> None:
-        """There is nothing to close."""
+    return Collector(games.spec_of_game(game), play, lambda: None)

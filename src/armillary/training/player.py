@@ -22,10 +22,8 @@ from armillary.config import (
     PlannerConfig,
     SearchConfig,
     WorldModelConfig,
-    changed,
-    planner_of,
-    search_of,
 )
+from armillary.config.otherwise import acting, searching
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.learned import LearnedModel
 from armillary.dynamics.world_model import WorldModel
@@ -272,7 +270,7 @@ def load(
     if renderer is not None:
         environment = replace(config.environment, renderer=renderer)
         config = replace(config, environment=environment)
-    config = _searching(_acting(config, act, planner), search)
+    config = searching(acting(config, act, planner), search)
     if not checkpoint.exists(run.checkpoints):
         raise RunError(
             f"{str(folder)!r} has no checkpoint yet: let it train until its first episode is over"
@@ -313,44 +311,3 @@ def _checked(spec: Spec, observation: Any) -> tuple[dict[str, np.ndarray], bool]
         )
     single = batches == {()}
     return ({name: x[None] for name, x in named.items()} if single else named), single
-
-
-def _acting(
-    config: Config, act: str | None, planner: PlannerConfig | Mapping[str, Any] | None
-) -> Config:
-    """Returns the configuration of a run that acts otherwise, see `load`."""
-    changes: dict[str, Any] = {}
-    if act is not None:
-        if not hasattr(config, "act"):
-            raise UsageError(
-                f"the agent {config.agent!r} has no choice between a policy and a plan: leave "
-                f"{act!r} out"
-            )
-        changes["act"] = act
-    if planner is not None:
-        settings = planner_of(config, act)
-        if settings is None:
-            why, instead = "so there are no settings of a planner", ""
-            if planner_of(config, "plan") is not None:
-                why = "but acts by its policy, and settings of a planner change nothing"
-                instead = "let it plan (act 'plan'), or "
-            raise UsageError(
-                f"the agent {config.agent!r} does not plan, {why}: {instead}leave them out"
-            )
-        given = changed(settings, planner) if isinstance(planner, Mapping) else planner
-        changes["planner"] = given
-    return changed(config, changes)
-
-
-def _searching(config: Config, search: SearchConfig | Mapping[str, Any] | None) -> Config:
-    """Returns the configuration of a run that searches otherwise, see `load`."""
-    if search is None:
-        return config
-    settings = search_of(config)
-    if settings is None:
-        raise UsageError(
-            f"the agent {config.agent!r} searches no tree, so there are no settings of a search: "
-            "leave them out"
-        )
-    given = changed(settings, search) if isinstance(search, Mapping) else search
-    return changed(config, {"search": given})
