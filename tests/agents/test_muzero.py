@@ -7,19 +7,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from armillary.agents.muzero import MuZero, Rows
+from armillary.agents.muzero import MuZero, Rows, descent
 from armillary.agents.searcher import MuZeroState
 from armillary.config import changed
+from armillary.config.muzero import DescentConfig
 from armillary.config.schedule import all_rounds, updates_due
 from armillary.envs import side_by_side
 from armillary.envs.games import game, spec_of_game
 from armillary.errors import UsageError
 from armillary.nets.muzero import History
+from armillary.objectives.muzero import muzero_loss
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.positions import PositionSampler
 from armillary.spec import MASK, Continuous, Discrete, Field, Spec
@@ -31,7 +35,7 @@ IMAGES = changed(
     {
         "environment.observe": "cameras/front",
         "network.history": 3,
-        "network.channels": 2,
+        "network.channels": 4,
         "network.blocks": 1,
         "search.simulations": 2,
     },
@@ -68,14 +72,8 @@ def test_a_batch_shows_the_model_what_the_agent_saw(tmp_path: Path, first: int) 
             belief = belief._replace(action=jnp.array(episode.action[row])[None])
         seen = {name: field[row][None] for name, field in episode.observation.items()}
         belief, _, _ = act(state, belief, seen, jax.random.key(row), explore=True)
-    rows = _rows(agent, episode, tmp_path, first)
-    for ours, theirs in zip(
-        jax.tree.leaves(belief.history),
-        jax.tree.leaves(
-            History({n: x[:, :3] for n, x in rows.observation.items()}, rows.action[:, :3])
-        ),
-        strict=True,
-    ):
+    root = agent.root(_rows(agent, episode, tmp_path, first))
+    for ours, theirs in zip(*map(jax.tree.leaves, (belief.history, root)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -95,21 +93,26 @@ def test_what_the_search_found_is_kept_with_its_step(tmp_path: Path) -> None:
 
 
 def test_nothing_that_is_seen_later_reaches_the_unrolled_model(tmp_path: Path) -> None:
-    config = replace(TINY_MUZERO, reanalyze=True)
-    agent, state, episode = _played(config)
-    rows = _rows(agent, episode, tmp_path, 2)
-    targets, _ = agent.targets(state, rows, jax.random.key(0))
+    """By the gradient of the loss in what was observed before, at and after the step."""
+    agent, state, episode = _played(changed(IMAGES, {"reanalyze": True}))
+    rows = _rows(agent, episode, tmp_path, 4)
+    targets, _ = jax.jit(agent.targets)(state, rows, jax.random.key(0))
+    actions = agent._unrolled(rows, jax.random.key(1))
+    network = eqx.tree_at(
+        lambda n: n.value.stack.layers[-1].linear.weight, state.network, replace_fn=jnp.ones_like
+    )  # which begins as zeros, so that no gradient would pass
 
-    def loss(observation: Any) -> Any:
-        from armillary.objectives.muzero import muzero_loss
+    @jax.jit
+    @jax.grad
+    def gradient_of(pixels: Any) -> Any:
+        root = agent.root(rows._replace(observation={name: pixels}))
+        return muzero_loss(network, root, actions, targets, rows.weight, 1.0)[0]
 
-        root = History({n: x[:, :1] for n, x in observation.items()}, rows.action[:, :1])
-        actions = jnp.moveaxis(rows.action[:, 1:3], 1, 0)
-        return muzero_loss(state.network, root, actions, targets, rows.weight, 1.0)[0]
-
-    gradients = jax.grad(loss)(rows.observation)
-    for gradient in gradients.values():
-        assert (gradient[:, 1:] == 0).all()
+    ((name, pixels),) = rows.observation.items()
+    assert pixels.shape[1] > 3
+    gradient = np.abs(gradient_of(pixels.astype(jnp.float32))).max(axis=(0, 2, 3, 4))
+    assert gradient[:3].min() > 0
+    np.testing.assert_array_equal(gradient[3:], 0)
 
 
 def test_the_network_learns_from_actions_that_led_to_the_rows(tmp_path: Path) -> None:
@@ -260,3 +263,28 @@ def test_random_collection_keeps_what_the_search_found() -> None:
     assert 0.35 < first.pop(("random", True)) < 0.65
     assert len({*first.values()}) == 1
     assert first["agent", True] in (0, 1)
+
+
+@pytest.mark.parametrize("method", ["sgd", "adam"])
+def test_the_optimiser_is_that_of_the_settings(method: str) -> None:
+    """By hand: the clipped gradient and c times the parameters, at a rate that falls."""
+    config = DescentConfig(method, 0.1, decay=0.5, decay_steps=2, weight_decay=0.2, clip_norm=1.0)
+    optimizer = descent(config)
+    parameters = {"w": jnp.array([2.0, -1.0])}
+    state = optimizer.init(parameters)
+    gradient = np.array([3.0, 4.0])  # of norm 5
+    by_hand, trace = np.array([2.0, -1.0]), np.zeros(2)
+    mean, square = np.zeros(2), np.zeros(2)
+    for step in range(3):
+        changes, state = optimizer.update({"w": jnp.array(gradient)}, state, parameters)
+        parameters = optax.apply_updates(parameters, changes)
+        whole = gradient / 5 + 0.2 * by_hand
+        rate = 0.1 * 0.5 ** (step / 2)
+        if method == "sgd":
+            trace = whole + 0.9 * trace
+            by_hand = by_hand - rate * trace
+        else:
+            mean, square = 0.9 * mean + 0.1 * whole, 0.999 * square + 0.001 * whole**2
+            unbiased = mean / (1 - 0.9 ** (step + 1)), square / (1 - 0.999 ** (step + 1))
+            by_hand = by_hand - rate * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+        np.testing.assert_allclose(parameters["w"], by_hand, rtol=1e-4)

@@ -86,10 +86,7 @@ class MuZero(Searcher):
         rows = Rows.of(batch)
         unroll_key, fresh_key = jax.random.split(key)
         targets, metrics = self.targets(state, rows, fresh_key)
-        seen = slice(self._history)
-        root = History(
-            {name: field[:, seen] for name, field in rows.observation.items()}, rows.action[:, seen]
-        )
+        root = self.root(rows)
         actions = self._unrolled(rows, unroll_key)
         gradient_of = eqx.filter_value_and_grad(muzero_loss, has_aux=True)
         (_, (losses, error)), gradient = gradient_of(
@@ -104,6 +101,12 @@ class MuZero(Searcher):
             due = updates % self.config.fresh.target_every == 0
             target = jax.tree.map(lambda new, old: jnp.where(due, new, old), network, target)
         return MuZeroState(network, target, optimizer, updates), metrics, error
+
+    def root(self, rows: Rows) -> History:
+        """Returns what was seen up to the step, and nothing that came later."""
+        seen = slice(self._history)
+        observation = {name: field[:, seen] for name, field in rows.observation.items()}
+        return History(observation, rows.action[:, seen])
 
     def _unrolled(self, rows: Rows, key: PRNGKeyArray) -> Float[Array, "unroll batch action"]:
         """Returns the K actions that follow; past the end of an episode random ones."""

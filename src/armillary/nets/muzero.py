@@ -160,10 +160,12 @@ class Frames(eqx.Module):
 
     towers: list[Tower]
     name: str = eqx.field(static=True)
+    of_images: bool = eqx.field(static=True)
     shape: tuple[int, int, int] = eqx.field(static=True)
 
     def __init__(self, spec: Spec, config: NetworkConfig, *, key: PRNGKeyArray) -> None:
         fields = spec.images or spec.vectors
+        self.of_images = bool(spec.images)
         self.name, field = next(iter(fields.items()))
         height, width, channels = field.shape
         keys = iter(jax.random.split(key, 8))
@@ -183,7 +185,7 @@ class Frames(eqx.Module):
 
     def __call__(self, history: History) -> Planes:
         rows = history.observation[self.name]
-        if rows.dtype != jnp.uint8:
+        if not self.of_images:
             x = rows[:, -1].astype(jnp.float32)
         else:
             batch, _, height, width, _ = rows.shape
