@@ -37,6 +37,8 @@ from armillary.machine.games import measure_game
 from armillary.machine.rollouts import measure_simulator
 from armillary.machine.timing import Timing, measure_environment, timed
 from armillary.spec import Spec
+from armillary.training.programs import keep
+from armillary.training.saving import init
 
 PRECISIONS = {
     "float32": (jnp.float32, jax.lax.Precision.HIGHEST),
@@ -69,6 +71,7 @@ def measure(
         UsageError: The task is unknown.
         RenderingError: No back end works here, or not the one asked for.
     """
+    keep()
     config = _with_repeat(config)
     first = dataclasses.replace(config, task=config.tasks[0])  # of several, which is simulated
     say("environment and rendering")
@@ -85,7 +88,7 @@ def measure(
     rates = matrix_rates(precisions, sizes, repeats)
     agent = make_agent(config, spec)
     action = acting(agent)
-    state = jax.jit(agent.init)(seeding.key(0, "bench"))
+    state = init(agent, seeding.key(0, "bench"))
     say(action.name)
     act = time_act(agent, config, state, 2 * repeats)
     update: Timing | None = None

@@ -17,6 +17,7 @@ from armillary.training import minari
 from armillary.training.collecting import Collector, collectors
 from armillary.training.counters import Counters, simulator_steps
 from armillary.training.offline import begun, bring, check_records, source_spec
+from armillary.training.programs import keep
 from armillary.training.run import Run
 from armillary.training.signals import stop_request
 from armillary.training.trainer import Trainer
@@ -52,6 +53,7 @@ def train(
     """
     config.check_trained()
     know(config)
+    keep()
     place = Path(folder).absolute()  # an environment may change the working folder
     config = Run(place).check(config)
     with ExitStack() as stack:

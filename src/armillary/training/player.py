@@ -36,6 +36,7 @@ from armillary.spec import Spec
 from armillary.training import checkpoint, compilation
 from armillary.training.counters import Counters
 from armillary.training.evaluation import Scores, evaluate
+from armillary.training.programs import keep
 from armillary.training.rollout import compiled
 from armillary.training.run import Run
 
@@ -265,6 +266,7 @@ def load(
         RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
         UsageError: its configuration was changed since the checkpoint was made.
     """
+    keep()
     run = Run(folder, trust=trust)
     config = run.config
     if renderer is not None:

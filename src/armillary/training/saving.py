@@ -9,12 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
-from armillary.agents.base import Agent
+from armillary.agents.base import Actor, Agent
 from armillary.config import Config
 from armillary.errors import UsageError
-from armillary.training import checkpoint
+from armillary.training import checkpoint, compilation
 from armillary.training.counters import Counters, warn_of_another_machine
 from armillary.training.run import Run
 
@@ -34,13 +35,10 @@ def restore(
         UsageError: the run has more episodes than are asked for.
         RunError: the checkpoints are damaged, or of another configuration.
     """
-
-    def init() -> Any:
-        return jax.jit(agent.init)(seeding.key(config.seed, "init"))
-
+    key = seeding.key(config.seed, "init")
     if not checkpoint.exists(run.checkpoints):
-        return init(), now, {}
-    state, meta, arrays = checkpoint.load_all(run.checkpoints, jax.eval_shape(init))
+        return init(agent, key), now, {}
+    state, meta, arrays = checkpoint.load_all(run.checkpoints, jax.eval_shape(agent.init, key))
     counters = Counters.of(meta, run.checkpoints)
     run.check_made_with(counters.config, config)
     warn_of_another_machine(counters.machine, now.machine, run.folder)
@@ -52,6 +50,21 @@ def restore(
             f"more instead of {config.episodes}"
         )
     return state, counters, arrays
+
+
+def init(agent: Agent | Actor, key: PRNGKeyArray) -> Any:
+    """Returns the agent's parameters before training.
+
+    It runs once, so on a CPU the compiler does not optimise it: that takes a third of the time, and
+    gives the same bits (tests/training/test_programs.py).
+    """
+    cpu = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 0} if cpu else None
+    telling = compilation.tell("the first parameters")
+    try:
+        return jax.jit(agent.init, compiler_options=options)(key)
+    finally:
+        telling.cancel()
 
 
 class Saver:
