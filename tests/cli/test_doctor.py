@@ -18,6 +18,7 @@ from armillary.envs import rendering
 from armillary.envs.rendering import Probe
 from armillary.machine import checks, doctor, resources
 from armillary.machine.checks import Check
+from armillary.training import kept
 
 EGL = Probe("egl", True, 0.004, device="Mesa: llvmpipe (LLVM 15)")
 WARP = Probe("warp", True, 0.01, device="ray tracing on the CPU")
@@ -52,6 +53,7 @@ def test_really_on_this_machine(tmp_path):
     found = {check["name"]: check for check in report["checks"]}
     assert done.returncode == (0 if report["can_train"] else 1)
     assert found["jax"]["facts"]["devices"]
+    assert found["programs"]["facts"]["works"]
     assert found["packages"]["facts"]["numpy"] == __import__("numpy").__version__
     assert found["renderer warp"]["facts"]["frames_per_second"] > 1
     assert found["video"]["status"] == "ok"
@@ -140,6 +142,34 @@ def test_a_broken_jax(monkeypatch, trial):
     assert check.status == "failed"
     assert check.text in ("OSError: no driver", "exit code -6")
     assert check.advice
+
+
+def test_whether_compiled_programs_are_kept(monkeypatch, tmp_path):
+    monkeypatch.delenv(kept.THEIRS)
+    monkeypatch.setenv(kept.PLACE, str(tmp_path))
+    folder = kept.place().folder
+    folder.mkdir(parents=True)
+    (folder / "jit_update-0-cache").write_bytes(bytes(3 * 2**20))
+    check = doctor.check_programs(True)
+    assert (check.status, check.text) == ("ok", f"3 MiB compiled in {folder}")
+    assert check.facts == {"folder": str(folder), "bytes": 3 * 2**20, "works": True}
+    check = doctor.check_programs(False)
+    assert check.status == "warning"
+    assert kept.PLACE in check.advice
+    monkeypatch.setenv(kept.PLACE, "off")
+    check = doctor.check_programs(False)
+    assert (check.status, check.text) == ("ok", "not kept between starts: ARMILLARY_CACHE=off")
+
+
+def test_compiled_programs_are_deleted_on_request(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv(kept.THEIRS)
+    monkeypatch.setenv(kept.PLACE, str(tmp_path))
+    (tmp_path / "programs" / "another-machine").mkdir(parents=True)
+    (tmp_path / "programs" / "another-machine" / "a-cache").write_bytes(bytes(2**20))
+    (tmp_path / "notes").touch()
+    assert command.run(["--empty-cache"]) == 0
+    assert "deleted 1 MiB of compiled programs" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
 def test_python_versions():

@@ -1,10 +1,12 @@
 """Progress tells the truth about what is done, how fast, and how long it will still take."""
 
 import io
+import time
 
 import pytest
 
 from armillary.studies.bar import Bar
+from armillary.training import progress as progress_module
 from armillary.training.progress import PLAIN_SECONDS, Progress
 from armillary.training.record import shown
 
@@ -106,6 +108,40 @@ def test_seconds_of_compilation_are_not_of_the_pace(clock):
     progress.episode(1, 160, 0.0)
     assert progress.seconds_left() == pytest.approx(11 * 40 * 0.25)
     assert "4 frames/s" in progress.line()
+
+
+def _compile(progress, clock, seconds=24.0):
+    """A block in which the compiler is at work for so long, and the rest for another second."""
+    with progress.compiling("the update"):
+        clock.now += seconds + 1
+        clock.compiled += seconds
+        return progress._renderable().plain
+
+
+def test_compilation_of_the_update_is_said_as_such(clock):
+    stream, clock.compiled = io.StringIO(), 0.0
+    progress = Progress(8, 800, stream, clock=clock, compiling=lambda: clock.compiled)
+    assert _compile(progress, clock).endswith(" · compiling the update ... 25 s")
+    assert stream.getvalue() == "compiled the update in 24 s\n"
+    assert "compiling" not in progress._renderable().plain
+    assert "compiling" not in _compile(progress, clock)  # the second update has its program
+    assert stream.getvalue() == "compiled the update in 24 s\n"
+
+
+def test_a_program_that_was_kept_is_not_worth_a_word(clock):
+    stream, clock.compiled = io.StringIO(), 0.0
+    _compile(Progress(8, 800, stream, clock=clock, compiling=lambda: clock.compiled), clock, 0.5)
+    assert stream.getvalue() == ""
+
+
+def test_who_has_no_terminal_is_told_while_it_is_compiled(clock, monkeypatch):
+    monkeypatch.setattr(progress_module, "PATIENCE", 0.01)
+    stream = io.StringIO()
+    with Progress(8, 800, stream, clock=clock).compiling("the update"):
+        end = time.monotonic() + 20
+        while "compiling the update ...\n" not in stream.getvalue():
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError()])

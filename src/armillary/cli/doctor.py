@@ -17,11 +17,15 @@ class Arguments:
 
     json: bool = False
     """Print one JSON object, and nothing else, on standard output."""
+    empty_cache: bool = False
+    """Delete the compiled programs that are kept between starts, and look at nothing."""
 
 
 def run(argv: list[str]) -> int:
     """Examines the machine and prints what it finds."""
     arguments = parse(Arguments, argv, "armillary doctor")
+    if arguments.empty_cache:
+        return _empty(arguments.json)
     from armillary.machine.doctor import Check, examine
 
     checks: list[Check] = []
@@ -39,6 +43,19 @@ def run(argv: list[str]) -> int:
         else:
             show(f"\n{_verdict(can_train, len(wrong))}", out)
     return 0 if can_train else 1
+
+
+def _empty(as_json: bool) -> int:
+    from armillary.training import kept
+
+    folder, count = kept.empty()
+    if as_json:
+        show(json.dumps({"folder": None if folder is None else str(folder), "deleted_bytes": count}))
+    elif folder is None:
+        show(f"nothing is deleted: {kept.place().whose} says where programs are kept, or not")
+    else:
+        show(f"deleted {count / 2**20:,.0f} MiB of compiled programs in {folder}")
+    return 0
 
 
 def _lines(name: str, status: str, text: str, advice: str) -> str:

@@ -37,7 +37,7 @@ from armillary.machine.games import measure_game
 from armillary.machine.rollouts import measure_simulator
 from armillary.machine.timing import Timing, measure_environment, timed
 from armillary.spec import Spec
-from armillary.training.programs import keep
+from armillary.training.kept import keep
 from armillary.training.saving import init
 
 PRECISIONS = {

@@ -30,6 +30,7 @@ from armillary.machine.checks import (
     size_text,
     version_of,
 )
+from armillary.training import kept
 
 DM_CONTROL = ("--no-deps", "dm_control>=1.0.50,<1.1")
 """What to install where it is missing: on Python 3.13 pip cannot install labmaze, which dm_control
@@ -40,15 +41,23 @@ _SOFTWARE_GL = ("llvmpipe", "softpipe", "swrast", "swiftshader")
 _JAX_TRIAL = """
 import json
 import jax, jax.numpy as jnp
+from armillary.training.kept import keep
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
+keep()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 x = jnp.ones((64, 64))
-assert float(jax.jit(lambda x: (x @ x).sum())(x)) == 64.0 ** 3
+for _ in range(2):
+    assert float(jax.jit(lambda x: (x @ x).sum())(x)) == 64.0 ** 3
+    jax.clear_caches()
+found = "/jax/compilation_cache/cache_hits" in events
 def memory(device):
     return (device.memory_stats() or {}).get("bytes_limit")
 devices = [
     {"platform": d.platform, "kind": d.device_kind, "memory_bytes": memory(d)}
     for d in jax.devices()
 ]
-print(json.dumps({"backend": jax.default_backend(), "devices": devices}))
+print(json.dumps({"backend": jax.default_backend(), "devices": devices, "kept": found}))
 """
 
 
@@ -103,15 +112,39 @@ def check_jax() -> list[Check]:
         advice = f"try JAX_PLATFORMS=cpu; else {install('--upgrade', '--force-reinstall', 'jax')}"
         return [Check("jax", "failed", reason, advice)]
     facts = json.loads(done.stdout.splitlines()[-1])
+    found_again = facts.pop("kept", None)
     kinds = ", ".join(
         d["kind"] + (f" with {size_text(d['memory_bytes'])}" if d["memory_bytes"] else "")
         for d in facts["devices"]
     )
     checks = [Check("jax", "ok", f"{facts['backend']}: {kinds}", facts=facts)]
+    if found_again is not None:
+        checks.append(check_programs(found_again))
     if cards and facts["backend"] == "cpu":
         text = f"{', '.join(cards)} is here, but JAX uses the CPU"
         checks.append(Check("gpu", "warning", text, _gpu_advice(), {"cards": cards}))
     return checks
+
+
+def check_programs(found_again: bool) -> Check:
+    """Checks that what was compiled is there at the next start.
+
+    Args:
+        found_again: whether a program that was compiled was then taken from the folder.
+    """
+    where = kept.place()
+    if where.folder is None:
+        reason = f"{where.whose}={os.environ[where.whose]}" if where.whose else "there is no home folder"
+        text = f"not kept between starts: {reason}"
+        return Check("programs", "ok", text, facts={"folder": None})
+    count = kept.size(where.folder)
+    text = f"{count / 2**20:,.0f} MiB compiled in {where.folder}"
+    facts = {"folder": str(where.folder), "bytes": count, "works": found_again}
+    if found_again:
+        return Check("programs", "ok", text, facts=facts)
+    advice = f"set {where.whose or kept.PLACE} to a folder that you can write in"
+    text = f"every start compiles again: nothing could be kept in {where.folder}"
+    return Check("programs", "warning", text, advice, facts)
 
 
 def _gpu_advice() -> str:

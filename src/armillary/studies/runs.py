@@ -129,18 +129,19 @@ def _updates(config: Config) -> int:
 
 def _seconds_per_update(config: Config) -> float:
     """Returns the time of an update, with its part of the actions between updates."""
-    import jax
-
     from armillary import seeding
     from armillary.agents.base import Agent
     from armillary.agents.registry import make_agent
     from armillary.envs.build import spec_of
     from armillary.envs.catalogue import action_repeat
     from armillary.machine.agent import time_act, time_update
+    from armillary.training.kept import keep
+    from armillary.training.saving import init
 
+    keep()
     agent = make_agent(config, spec_of(config.tasks, config.environment))
     assert isinstance(agent, Agent)  # studies train
-    state = jax.jit(agent.init)(seeding.key(0, "bench"))
+    state = init(agent, seeding.key(0, "bench"))
     update = time_update(agent, config, state, 3)
     act = time_act(agent, config, state, 1)
     repeat = config.environment.action_repeat or action_repeat(config.tasks[0])

@@ -8,8 +8,7 @@ from functools import cache
 
 import jax
 
-PATIENCE = 2.0
-"""Seconds after which whoever waits is told why."""
+from armillary.training.progress import PATIENCE
 
 
 class _Total:

@@ -36,7 +36,7 @@ from armillary.spec import Spec
 from armillary.training import checkpoint, compilation
 from armillary.training.counters import Counters
 from armillary.training.evaluation import Scores, evaluate
-from armillary.training.programs import keep
+from armillary.training.kept import keep
 from armillary.training.rollout import compiled
 from armillary.training.run import Run
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -14,6 +16,9 @@ from rich.live import Live
 from rich.text import Text
 
 PLAIN_SECONDS = 10.0
+
+PATIENCE = 2.0
+"""Seconds after which whoever waits is told why."""
 
 
 class Notes(Console):
@@ -76,10 +81,13 @@ class Progress:
         self._compiled = compiling()
         self._update_pace, self._frame_pace, self._episode_pace = _Pace(1), _Pace(), _Pace(0, 10)
         self._collecting = 0.0
+        self._compiled_before: set[str] = set()
+        self._waiting: tuple[str, float] | None = None  # for what, and since when
+        self._text = self.line()
         self._live: Live | None = None
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(
-                Text(self.line()),
+                get_renderable=self._renderable,
                 console=self._console,
                 refresh_per_second=4,
                 redirect_stdout=sys.stdout.isatty(),  # else what is printed would not reach a pipe
@@ -121,6 +129,33 @@ class Progress:
     def message(self, text: str) -> None:
         """Writes a line of text above the live line."""
         self._console.print(text, soft_wrap=True)
+
+    @contextmanager
+    def compiling(self, what: str) -> Iterator[None]:
+        """Says, where it takes long, that something is compiled in the block, and how long it took.
+
+        Only in the first block for that thing: later ones have its program.
+
+        Args:
+            what: "the update", for instance.
+        """
+        if what in self._compiled_before:
+            yield
+            return
+        self._compiled_before.add(what)
+        before, self._waiting = self._compiling(), (what, self._clock())
+        timer = threading.Timer(PATIENCE, self.message, (f"compiling {what} ...",))
+        timer.daemon = True
+        if not self._live:  # which says so itself
+            timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._waiting = None
+        seconds = self._compiling() - before
+        if seconds >= PATIENCE:
+            self.message(f"compiled {what} in {seconds:.0f} s")
 
     def seconds_left(self) -> float | None:
         """Returns the estimated time to the end of the run, or None before there is any.
@@ -184,9 +219,17 @@ class Progress:
         self._last, self._compiled = now, compiled
         return max(0.0, seconds)
 
+    def _renderable(self) -> Text:
+        """Returns the live line, from the thread that draws it."""
+        waiting = self._waiting
+        if waiting is None:
+            return Text(self._text)
+        what, since = waiting
+        return Text(f"{self._text} · compiling {what} ... {self._clock() - since:.0f} s")
+
     def _show(self, now: bool = False) -> None:
         if self._live:
-            self._live.update(Text(self.line()))
+            self._text = self.line()
         elif now or self._clock() - self._shown >= PLAIN_SECONDS:
             self._shown = self._clock()
             self._console.print(self.line(), soft_wrap=True)

@@ -147,7 +147,10 @@ class Trainer:
         with prefetch(self.sampler, generators, transfer=jax.device_put) as batches:
             for batch in batches:
                 self.stop.check()
-                state, metrics, *of_steps = self.update(self.state, batch, key, counters.updates)
+                with self.progress.compiling("the update"):
+                    state, metrics, *of_steps = self.update(
+                        self.state, batch, key, counters.updates
+                    )
                 values = {name: float(x) for name, x in jax.device_get(metrics).items()}
                 self.record.update(values)
                 self.sampler.learned(batch, *of_steps)
