@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from armillary.config.settings import Config, EpisodesConfig, UpdatesConfig, positive, require
+from armillary.config.settings import (
+    Config,
+    EpisodesConfig,
+    EvaluationConfig,
+    UpdatesConfig,
+    positive,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -212,6 +219,16 @@ class StepsConfig(UpdatesConfig):
 
 
 @dataclass(frozen=True)
+class JudgedConfig(EvaluationConfig):
+    """Test episodes, and what else is found out of a board game's player."""
+
+    judge: bool = False
+    """Let the judge of a game say at each test how strong the agent is: the losing lines of
+    tic-tac-toe; the optimal moves of connect four, for which `bitbully` must be installed. Other
+    tasks have no judge. `armillary plot RUN --score judge` draws it."""
+
+
+@dataclass(frozen=True)
 class MuZeroConfig(Config):
     """A run of MuZero."""
 
@@ -226,6 +243,7 @@ class MuZeroConfig(Config):
     optimizer: DescentConfig = field(default_factory=DescentConfig)
     collection: SelfPlayConfig = field(default_factory=SelfPlayConfig)
     training: StepsConfig = field(default_factory=StepsConfig)
+    evaluation: JudgedConfig = field(default_factory=JudgedConfig)
 
     @property
     def round_size(self) -> int:
@@ -274,3 +292,8 @@ def search_of(config: Config) -> SearchConfig | None:
     """Returns the settings with which an agent searches; None: it does not."""
     search = getattr(config, "search", None)
     return search if isinstance(search, SearchConfig) else None
+
+
+def judged(config: Config) -> bool:
+    """Whether the judge of a game is asked at each test."""
+    return isinstance(config.evaluation, JudgedConfig) and config.evaluation.judge

@@ -12,6 +12,7 @@ from armillary.config.dreamer import BehaviorConfig, DreamerConfig
 from armillary.config.explorer import EnsembleConfig, ExplorerConfig
 from armillary.config.muzero import (
     DescentConfig,
+    JudgedConfig,
     MuZeroConfig,
     NetworkConfig,
     ReplayConfig,
@@ -167,12 +168,13 @@ def muzero_small(task: str | None = None, is_game: IsGame = known_game) -> MuZer
             environment=EnvironmentConfig(observe=observe),
             network=NetworkConfig(hidden=128, channels=32, blocks=2, history=4, categories=101),
             search=SearchConfig(simulations=25),
+            target=TargetConfig(steps=50),
             replay=ReplayConfig(capacity=200_000),
             optimizer=DescentConfig(method="adam", learning_rate=1e-3, decay_steps=20_000,
                                     clip_norm=10.0),
             collection=SelfPlayConfig(side_by_side=8, seed_episodes=8),
             training=StepsConfig(collect_interval=200, batch_size=128),
-            evaluation=EvaluationConfig(every=5, episodes=8, final_episodes=8),
+            evaluation=JudgedConfig(every=5, episodes=8, final_episodes=8),
         )  # fmt: skip
     together = _TOGETHER.get(task, 256)
     return MuZeroConfig(
@@ -189,7 +191,7 @@ def muzero_small(task: str | None = None, is_game: IsGame = known_game) -> MuZer
         collection=SelfPlayConfig(side_by_side=together, seed_episodes=together, openings=6,
                                   temperatures=(1.0,), moves=2, late_temperature=0.5),
         training=StepsConfig(collect_interval=40 if together > 32 else 10, batch_size=512),
-        evaluation=EvaluationConfig(every=40, episodes=100, final_episodes=200),
+        evaluation=JudgedConfig(every=40, episodes=100, final_episodes=200, judge=True),
     )  # fmt: skip
 
 
