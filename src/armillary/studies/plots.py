@@ -187,12 +187,8 @@ def _panel(
         else:
             _line(axis, label, every, color, alone=len(runs) == 1, against=against)
     every_row = [row for _, rows in runs for row in rows]
-    chance = (
-        []
-        if score == "judge"
-        else [row["random/mean"] for row in every_row if row.get("random/mean") is not None]
-    )
-    if chance:
+    chance = [row["random/mean"] for row in every_row if row.get("random/mean") is not None]
+    if chance and score == "return":
         axis.axhline(
             float(np.mean(chance)), color="0.35", linestyle=(0, (5, 4)), linewidth=1.2,
             label=f"random agent ({np.mean(chance):.0f})",

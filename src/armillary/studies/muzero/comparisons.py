@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from armillary.config import EnvironmentConfig, EvaluationConfig, MuZeroConfig, preset
+from armillary.config import EnvironmentConfig, MuZeroConfig, preset
 from armillary.config.muzero import (
     DescentConfig,
+    JudgedConfig,
     NetworkConfig,
     SearchConfig,
     SelfPlayConfig,
@@ -91,7 +92,7 @@ def smoke() -> Scale:
         optimizer=DescentConfig(method="adam", learning_rate=3e-3),
         collection=SelfPlayConfig(side_by_side=2, seed_episodes=2),
         training=StepsConfig(collect_interval=2, batch_size=8),
-        evaluation=EvaluationConfig(every=1, episodes=2, final_episodes=2),
+        evaluation=JudgedConfig(every=1, episodes=2, final_episodes=2),
     )
     return Scale(base, ("CartPole-v1",), seeds=1)
 
