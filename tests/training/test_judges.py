@@ -154,7 +154,7 @@ def test_a_missing_solver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_judge_is_asked_at_each_test_and_has_a_curve(tmp_path: Path) -> None:
-    tests = JudgedConfig(every=4, episodes=2, final_episodes=2, judge=True)
+    tests = JudgedConfig(every=1, episodes=2, final_episodes=2, judge=True)
     config = replace(TINY_GAME, evaluation=tests)
     train(config, tmp_path / "run")
     rows = read_metrics(tmp_path / "run")

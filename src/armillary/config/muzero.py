@@ -222,6 +222,8 @@ class StepsConfig(UpdatesConfig):
 class JudgedConfig(EvaluationConfig):
     """Test episodes, and what else is found out of a board game's player."""
 
+    every: int = 25
+    """Rounds of episodes (`collection.side_by_side` in each) between two evaluations."""
     judge: bool = False
     """Let the judge of a game say at each test how strong the agent is: the losing lines of
     tic-tac-toe; the optimal moves of connect four, for which `bitbully` must be installed. Other
