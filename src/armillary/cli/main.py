@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "score an agent over noise-free episodes",
     "video": "write a video of an agent, or of its model's predictions beside the truth",
     "play": "play a board game against an agent, in the terminal or from another program",
+    "tree": "draw the tree of one search of an agent, or print it as JSON",
     "arena": "let two agents of a board game play against each other",
     "distill": "fit a policy to what a planning agent chooses, to act at a fraction of the cost",
     "plot": "draw learning curves of one or several runs",

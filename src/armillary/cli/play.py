@@ -12,7 +12,8 @@ import tyro
 from armillary.cli.engines import ProtocolName, check_protocol, converse, engine_of
 from armillary.cli.options import parse
 from armillary.cli.stdout import own_stdout, show
-from armillary.errors import UsageError, nearest
+from armillary.cli.tree import MARKS, tree_of
+from armillary.errors import StorageError, UsageError, nearest
 
 if TYPE_CHECKING:
     from armillary.training.match import Match
@@ -21,21 +22,13 @@ HELP = """\
 a move    one of those that `moves` lists
 moves     the moves that are legal here
 hint      what the agent would play in your place
+tree      draw the search behind a hint, into a picture
 undo      take back your last move, and the agent's after it
 swap      change sides: the agent goes on in your place
 new       begin another game
 quit      end"""
 
 _SIDES = ("first", "second")
-_MARKS = {
-    "marks": ("X", "O"),
-    "discs": ("X", "O"),
-    "stones": ("X, black", "O, white"),
-    "reversi": ("X, black", "O, white"),
-    "hexagons": ("X, top to bottom", "O, left to right"),
-    "chess": ("capitals, white", "small letters, black"),
-    "shogi": ("capitals", "small letters"),
-}
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ def run(argv: list[str]) -> int:
         "type a move, or `help`"
     )
     match = Match(player.agent, player.state, rules, arguments.seed)
-    _Table(match, _SIDES.index(arguments.side)).sit()
+    _Table(match, _SIDES.index(arguments.side), player.task(), arguments.run).sit()
     return 0
 
 
@@ -105,10 +98,12 @@ class _Table:
     Args:
         match: the game.
         you: the person's side, 0 or 1.
+        task: the game.
+        folder: where pictures are written.
     """
 
-    def __init__(self, match: Match, you: int) -> None:
-        self.match, self.you = match, you
+    def __init__(self, match: Match, you: int, task: str, folder: Path) -> None:
+        self.match, self.you, self.task, self.folder = match, you, task, folder
         self._drawn: tuple[int, ...] | None = None
 
     def sit(self) -> None:
@@ -140,7 +135,7 @@ class _Table:
             result = self.match.result * (1 if self.you == 0 else -1)
             said = "you win" if result > 0 else "the agent wins" if result < 0 else "a draw"
             return f"{said}: new, undo or quit? "
-        return f"your move ({_MARKS[self.match.face.look][self.you]}): "
+        return f"your move ({MARKS[self.match.face.look][self.you]}): "
 
     def _do(self, word: str) -> None:
         """Does what was typed: a command, or a move."""
@@ -170,6 +165,16 @@ class _Table:
     def _thought(self) -> str:
         return str(self.match.think())
 
+    def _tree(self) -> None:
+        """Draws what the agent thinks of the position."""
+        from armillary.studies.trees import draw_tree
+
+        path = self.folder / f"tree-{len(self.match.moves)}.png"
+        try:
+            show(f"drawn in {draw_tree(tree_of(self.match, self.task), path)}")
+        except (UsageError, StorageError) as error:  # the game goes on
+            show(str(error))
+
     def _undo(self) -> None:
         """Goes back to the person's last turn."""
         undone = self.match.undo()
@@ -188,4 +193,4 @@ class _Table:
         self._drawn = None
 
 
-_COMMANDS = ("help", "moves", "hint", "undo", "swap", "new")
+_COMMANDS = ("help", "moves", "hint", "tree", "undo", "swap", "new")

@@ -95,6 +95,12 @@ class Match:
         return self._positions[-1].state
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What was played, by names."""
+        before = [position.state for position in self._positions]
+        return tuple(self.face.move(s, m) for s, m in zip(before, self.moves, strict=False))
+
+    @property
     def mover(self) -> int:
         """Who is to move: 0 who began, 1 the other."""
         return int(self.state.current_player != self._positions[0].state.current_player)

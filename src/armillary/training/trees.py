@@ -132,10 +132,10 @@ def moment(player: Player, steps: int, seed: int, task: str | None = None) -> Mo
                 )
         observation = _row(agent, given)
         nodes = searched(agent, state, belief, observation, key, steps)
-        meanings = getattr(env.unwrapped, "get_action_meanings", None)
+        meanings = getattr(env.unwrapped, "get_action_meanings", None)  # Atari has them
+        words = meanings() if meanings else [str(a) for a in range(agent.spec.action.size)]
     finally:
         env.close()
-    words = meanings() if callable(meanings) else [str(a) for a in range(agent.spec.action.size)]
     image = next((observation[name][0] for name in agent.spec.images), None)
     return Moment(
         (nodes[0], *(replace(node, name=words[node.action]) for node in nodes[1:])), image
