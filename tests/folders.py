@@ -13,7 +13,8 @@ from typing import Any
 from armillary import seeding
 from armillary.agents.registry import make_agent
 from armillary.config import Config, to_dict
-from armillary.envs.games import game, spec_of_game
+from armillary.envs.build import spec_of
+from armillary.envs.games import game, is_game, spec_of_game
 from armillary.studies.runs import Member
 from armillary.training import checkpoint
 from armillary.training.counters import Counters
@@ -76,8 +77,11 @@ def finish(
 
 
 def untrained(config: Config, folder: Path) -> Path:
-    """Writes the run of an agent of a board game that has learned nothing yet."""
-    spec = spec_of_game(game(config.task, config.environment.kwargs))
+    """Writes the run of an agent that has learned nothing yet."""
+    if is_game(config.task, config.environment.kwargs):
+        spec = spec_of_game(game(config.task, config.environment.kwargs))
+    else:
+        spec = spec_of(config.tasks, config.environment)
     counters = Counters(spec.as_dict(), config=to_dict(config))
     run = Run(folder)
     run.open(config)

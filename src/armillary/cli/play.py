@@ -12,7 +12,7 @@ import tyro
 from armillary.cli.engines import ProtocolName, check_protocol, converse, engine_of
 from armillary.cli.options import parse
 from armillary.cli.stdout import own_stdout, show
-from armillary.cli.tree import MARKS, tree_of
+from armillary.cli.tree import tree_of
 from armillary.errors import StorageError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ new       begin another game
 quit      end"""
 
 _SIDES = ("first", "second")
+_MARKS = {
+    "marks": ("X", "O"),
+    "discs": ("X", "O"),
+    "stones": ("X, black", "O, white"),
+    "reversi": ("X, black", "O, white"),
+    "hexagons": ("X, top to bottom", "O, left to right"),
+    "chess": ("capitals, white", "small letters, black"),
+    "shogi": ("capitals", "small letters"),
+}
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,7 @@ class _Table:
             result = self.match.result * (1 if self.you == 0 else -1)
             said = "you win" if result > 0 else "the agent wins" if result < 0 else "a draw"
             return f"{said}: new, undo or quit? "
-        return f"your move ({MARKS[self.match.face.look][self.you]}): "
+        return f"your move ({_MARKS[self.match.face.look][self.you]}): "
 
     def _do(self, word: str) -> None:
         """Does what was typed: a command, or a move."""

@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from armillary.training.match import Match
     from armillary.training.player import Player
 
-MARKS = {
-    "marks": ("X", "O"),
-    "discs": ("X", "O"),
-    "stones": ("X, black", "O, white"),
-    "reversi": ("X, black", "O, white"),
-    "hexagons": ("X, top to bottom", "O, left to right"),
-    "chess": ("capitals, white", "small letters, black"),
-    "shogi": ("capitals", "small letters"),
-}
-"""What the two players' pieces are, by the look of a game."""
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -146,11 +135,11 @@ def tree_of(match: Match, task: str) -> Tree:
     Raises:
         UsageError: the agent searches no tree, or the game is over.
     """
-    from armillary.envs.drawing import draw
+    from armillary.envs.drawing import SIDES, draw
     from armillary.studies.trees import Tree
 
     nodes, face, state = match.tree(), match.face, match.state
-    mover = MARKS[face.look][match.mover]
+    mover = SIDES[face.look][match.mover]
     played = match.names
     shown = f"… {' '.join(played[-6:])}" if len(played) > 6 else " ".join(played)
     place = f"{task} after {shown}" if played else f"{task}, the beginning"

@@ -24,7 +24,7 @@ DEPTH, MOST = 8, 60
 states."""
 _COLUMN, _ROW, _RADIUS, _STRAIGHT = 1.45, 0.5, 0.18, 0.78
 """Inches: from a state to those behind it, between neighbours, of a circle, of a line's end."""
-_PANEL, _MARGIN, _TITLE = 2.5, 0.35, 0.95
+_LEFT, _PANEL, _MARGIN, _TITLE = 0.25, 2.6, 0.35, 0.95
 _INK, _PALE, _MAIN = "#26323d", "#9aa5ae", "#d98a00"
 _LEGEND = (
     "in a circle: visits\n"
@@ -74,13 +74,13 @@ class Tree:
         """What is found, in a line."""
         root, *others = self.nodes
         best = next((node.name for node in others if node.principal), None)
-        chosen = f", {best} is chosen" if best else ", none was made"
+        chosen = f", {best} is chosen" if best else ", none was chosen"
         whose = f" for {self.mover}" if self.players == 2 else ""
         return f"{root.visits - 1} simulations: value {self._text(root)}{whose}{chosen}"
 
     def _text(self, node: Node) -> str:
         value = self.shown(node)
-        return f"{value:+.2f}" if self.players == 2 else f"{value:.3g}"
+        return f"{value:+z.2f}" if self.players == 2 else f"{value:z.3g}"
 
 
 def draw_tree(
@@ -114,16 +114,16 @@ def draw_tree(
     x = _COLUMN * np.array([float(node.depth) for node in nodes])
     low, high = y.min() - _MARGIN, y.max() + _MARGIN
     width = _PANEL + 2 * _MARGIN + max(float(x.max()), 3 * _COLUMN)
-    height = _TITLE + max(high - low, 4.6)
+    height = _TITLE + max(high - low, 2.1 if tree.image is None else 4.25)
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
-    figure.text(0.15 / width, 1 - 0.28 / height, tree.place, fontsize=13, weight="bold", color=_INK)
-    figure.text(0.15 / width, 1 - 0.53 / height, tree.heading, fontsize=10, color=_INK)
+    figure.text(_LEFT / width, 1 - 0.28 / height, tree.place, fontsize=13, weight="bold", color=_INK)
+    figure.text(_LEFT / width, 1 - 0.53 / height, tree.heading, fontsize=10, color=_INK)
     if len(nodes) < len(tree.nodes):
         told = (
             f"{len(nodes)} of {len(tree.nodes)} states are shown: within {depth} actions, with "
             f"at least {visits} visit{'s' * (visits != 1)}; +n: n more behind a state"
         )
-        figure.text(0.15 / width, 1 - 0.76 / height, told, fontsize=9, color="0.35")
+        figure.text(_LEFT / width, 1 - 0.76 / height, told, fontsize=9, color="0.35")
 
     size = (width - _PANEL, height - _TITLE)
     axis = figure.add_axes((_PANEL / width, 0, size[0] / width, size[1] / height))
@@ -229,19 +229,19 @@ def _explain(
 
     top = _TITLE + 0.1
     if tree.image is not None:
-        axis = figure.add_axes(box(0.15, top, 2.0, 2.0))
+        axis = figure.add_axes(box(_LEFT, top, 2.0, 2.0))
         axis.imshow(tree.image)
         axis.set_axis_off()
         top += 2.15
-    bar = figure.colorbar(circles, cax=figure.add_axes(box(0.15, top + 0.2, 2.0, 0.14)),
+    bar = figure.colorbar(circles, cax=figure.add_axes(box(_LEFT, top + 0.2, 2.0, 0.14)),
                           orientation="horizontal")  # fmt: skip
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
     bar.locator = MaxNLocator(4)
-    whose = f"value for {tree.mover}" if tree.players == 2 else "value: return to come"
+    whose = f"value for {tree.mover}" if tree.players == 2 else "value: discounted return to come"
     bar.ax.set_title(whose, fontsize=8, loc="left", color=_INK, pad=4)
     legend = _LEGEND + "\ndashed: cannot be played there" * impossible
-    figure.text(0.15 / width, 1 - (top + 0.75) / height, legend, fontsize=8, va="top",
+    figure.text(_LEFT / width, 1 - (top + 0.75) / height, legend, fontsize=8, va="top",
                 color=_INK, linespacing=1.5)  # fmt: skip
-    figure.text(0.15 / width, 1 - (top + 0.75 + 0.19 * legend.count("\n") + 0.25) / height,
+    figure.text(_LEFT / width, 1 - (top + 0.75 + 0.19 * legend.count("\n") + 0.25) / height,
                 "orange: principal variation", fontsize=8, va="top", color=_MAIN, weight="bold")  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import gymnasium as gym
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, UInt8
@@ -132,14 +133,22 @@ def moment(player: Player, steps: int, seed: int, task: str | None = None) -> Mo
                 )
         observation = _row(agent, given)
         nodes = searched(agent, state, belief, observation, key, steps)
-        meanings = getattr(env.unwrapped, "get_action_meanings", None)  # Atari has them
-        words = meanings() if meanings else [str(a) for a in range(agent.spec.action.size)]
+        words = _words(env, agent.spec.action.size)
     finally:
         env.close()
     image = next((observation[name][0] for name in agent.spec.images), None)
     return Moment(
         (nodes[0], *(replace(node, name=words[node.action]) for node in nodes[1:])), image
     )
+
+
+def _words(env: gym.Env, count: int) -> list[str]:
+    """Returns what the actions of an environment are called: by Atari's words, or its numbers."""
+    own = env.unwrapped
+    if callable(meanings := getattr(own, "get_action_meanings", None)):
+        return list(meanings())
+    start = int(getattr(own.action_space, "start", 0))
+    return [str(start + number) for number in range(count)]
 
 
 def _row(agent: Actor, given: Any) -> dict[str, Any]:
