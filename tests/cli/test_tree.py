@@ -17,6 +17,7 @@ from armillary.training.evaluation import evaluate
 from armillary.training.match import Match, rules_of
 from armillary.training.player import load
 from folders import untrained
+from plain_games import Cells, after, legal, over
 from settings import TINY_GAME, TINY_MUZERO
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,12 +37,12 @@ def lamps_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_states_of_a_position(armillary: Run, game_run: Path) -> None:
     """The visits and the value are those that `play` says; moves that can be made have names."""
-    done = armillary("tree", game_run, "--moves", "b2", "A1", "--json")
+    done = armillary("tree", game_run, "--moves", "b2", "A1", "--json", "--simulations", 40)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["task"], found["simulations"], found["players"]) == ("tic_tac_toe", 4, 2)
+    assert (found["task"], found["simulations"], found["players"]) == ("tic_tac_toe", 40, 2)
     assert found["place"] == "tic_tac_toe after b2 a1: X to move"
-    player = load(game_run)
+    player = load(game_run, search={"simulations": 40})
     match = Match(player.agent, player.state, rules_of(player, game_run))
     for name in ("b2", "a1"):
         match.play(match.face.moves(match.state)[name])
@@ -49,16 +50,15 @@ def test_the_states_of_a_position(armillary: Run, game_run: Path) -> None:
     root, children = nodes[0], [nodes[number] for number in nodes[0]["children"]]
     assert sorted((c["name"], c["visits"]) for c in children) == sorted(thought.visits)
     assert root["value"] == pytest.approx(thought.value)
-    assert len(nodes) == found["states"] == root["visits"] == 5
-    names = {"a3", "b3", "c3", "a2", "c2", "b1", "c1"}
+    assert len(nodes) == found["states"] == root["visits"] == 41
+    boards: list[Cells | None] = [after(after((0,) * 9, 4), 6)]  # b2, a1
     for node in nodes[1:]:
-        taken = {node["action"]}
-        while node["parent"] > 0:
-            node = nodes[node["parent"]]
-            taken.add(node["action"])
-        assert node["name"] in names
-    impossible = [node for node in nodes if not node["possible"]]
-    assert all(node["name"] == f"#{node['action']}" for node in impossible)
+        before, cell = boards[node["parent"]], node["action"]
+        possible = before is not None and not over(before) and cell in legal(before)
+        name = f"{'abc'[cell % 3]}{3 - cell // 3}" if possible else f"#{cell}"
+        assert (node["name"], node["possible"]) == (name, possible)
+        boards.append(after(before, cell) if before is not None and possible else None)
+    assert {node["possible"] for node in nodes} == {False, True}
     assert not list(game_run.glob("*.png"))
 
 
@@ -99,10 +99,15 @@ def test_more_simulations_are_a_larger_tree(armillary: Run, lamps_run: Path) -> 
     assert len(found["nodes"]) + sum(node["folded"] for node in found["nodes"]) == 10
 
 
-def test_what_cannot_be_shown(armillary: Run, game_run: Path, lamps_run: Path, trained: Path) -> None:
+def test_what_cannot_be_shown(
+    armillary: Run, game_run: Path, lamps_run: Path, trained: Path
+) -> None:
     line = ("a1", "a2", "b1", "b2", "c1")
     for arguments, text in (
-        ((game_run, "--moves", "b2", "b2"), "move 2, 'b2', cannot be played: the legal ones are a3"),
+        (
+            (game_run, "--moves", "b2", "b2"),
+            "move 2, 'b2', cannot be played: the legal ones are a3",
+        ),
         ((game_run, "--moves", *line), "the game is over after 5 moves"),
         ((game_run, "--moves", *line, "c2"), "move 6, 'c2', cannot be played: the game is over"),
         ((game_run, "--steps", 12), "the game is over after"),

@@ -143,19 +143,20 @@ def test_a_root_alone_and_a_large_tree_are_drawn(tmp_path: Path, drawn: list[Fig
     root = replace(NODES[0], children=(), visits=1)
     draw_tree(Tree((root,), 2, "black", "here"), tmp_path / "root.png")
     assert drawn[0].texts[1].get_text().endswith("none was chosen")
-    children = _random(500, 0)
-    depths = _depths(children)
-    parents = {child: number for number, row in enumerate(children) for child in row}
-    sizes = [1] * 500
+    children = [[c for c in range(3 * i + 1, 3 * i + 4) if c < 500] for i in range(500)]
+    depths, sizes = _depths(children), [1] * 500
     for number in reversed(range(1, 500)):
-        sizes[parents[number]] += sizes[number]
+        sizes[(number - 1) // 3] += sizes[number]
     nodes = tuple(
-        _node(i, parents.get(i, -1), tuple(children[i]), depths[i], sizes[i]) for i in range(500)
+        _node(i, (i - 1) // 3 if i else -1, tuple(children[i]), depths[i], sizes[i])
+        for i in range(500)
     )
     draw_tree(Tree(nodes, 2, "black", "here"), tmp_path / "large.png")
     shown = len(_circles(drawn[1]).get_offsets())
     assert 20 < shown <= 60
-    folded = sum(int(t[1:]) * n for t, n in _texts(drawn[1]).items() if t[1:].isdecimal())
+    folded = sum(
+        int(t[1:]) * n for t, n in _texts(drawn[1]).items() if t.startswith("+") and "." not in t
+    )
     assert folded == 500 - shown
 
 

@@ -95,9 +95,7 @@ def _tree(arguments: Arguments, player: Player, task: str) -> Tree:
 
     steps = arguments.steps
     if player.agent.spec.players == 2:
-        match = Match(
-            player.agent, player.state, rules_of(player, arguments.run), arguments.seed
-        )
+        match = Match(player.agent, player.state, rules_of(player, arguments.run), arguments.seed)
         _lead(match, arguments.moves, steps)
         return tree_of(match, task)
     if arguments.moves:

@@ -26,6 +26,7 @@ _COLUMN, _ROW, _RADIUS, _STRAIGHT = 1.45, 0.5, 0.18, 0.78
 """Inches: from a state to those behind it, between neighbours, of a circle, of a line's end."""
 _LEFT, _PANEL, _MARGIN, _TITLE = 0.25, 2.6, 0.35, 0.95
 _INK, _PALE, _MAIN = "#26323d", "#9aa5ae", "#d98a00"
+_PRINCIPAL = "orange: principal variation"
 _LEGEND = (
     "in a circle: visits\n"
     "above a line: action, its prior\n"
@@ -116,7 +117,9 @@ def draw_tree(
     width = _PANEL + 2 * _MARGIN + max(float(x.max()), 3 * _COLUMN)
     height = _TITLE + max(high - low, 2.1 if tree.image is None else 4.25)
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
-    figure.text(_LEFT / width, 1 - 0.28 / height, tree.place, fontsize=13, weight="bold", color=_INK)
+    figure.text(
+        _LEFT / width, 1 - 0.28 / height, tree.place, fontsize=13, weight="bold", color=_INK
+    )
     figure.text(_LEFT / width, 1 - 0.53 / height, tree.heading, fontsize=10, color=_INK)
     if len(nodes) < len(tree.nodes):
         told = (
@@ -183,7 +186,9 @@ def _draw(axis: Axes, tree: Tree, nodes: Sequence[Node], x: np.ndarray, y: np.nd
         linewidths=[2.4 if node.principal else 0.8 for node in nodes],
         zorder=3,
     )
-    for node, place, colour in zip(nodes, zip(x, y, strict=True), circles.to_rgba(values), strict=True):
+    for node, place, colour in zip(
+        nodes, zip(x, y, strict=True), circles.to_rgba(values), strict=True
+    ):
         light = float(colour[:3] @ [0.299, 0.587, 0.114]) > 0.55
         axis.text(*place, str(node.visits), fontsize=8, ha="center", va="center_baseline",
                   color="black" if light else "white", zorder=4)  # fmt: skip
@@ -241,7 +246,7 @@ def _explain(
     whose = f"value for {tree.mover}" if tree.players == 2 else "value: discounted return to come"
     bar.ax.set_title(whose, fontsize=8, loc="left", color=_INK, pad=4)
     legend = _LEGEND + "\ndashed: cannot be played there" * impossible
-    figure.text(_LEFT / width, 1 - (top + 0.75) / height, legend, fontsize=8, va="top",
-                color=_INK, linespacing=1.5)  # fmt: skip
-    figure.text(_LEFT / width, 1 - (top + 0.75 + 0.19 * legend.count("\n") + 0.25) / height,
-                "orange: principal variation", fontsize=8, va="top", color=_MAIN, weight="bold")  # fmt: skip
+    for text, colour, weight in ((_PRINCIPAL, _MAIN, "bold"), (legend, _INK, "normal")):
+        figure.text(_LEFT / width, 1 - (top + 0.75) / height, text, fontsize=8, va="top",
+                    color=colour, weight=weight, linespacing=1.5)  # fmt: skip
+        top += 0.22

@@ -57,7 +57,8 @@ def searched(
     """
     if not isinstance(actor, Searches):
         raise UsageError(
-            f"{type(actor).__name__} searches no tree, so there is none to see: give a run of muzero"
+            f"{type(actor).__name__} searches no tree, so there is none to see: give a run of "
+            "muzero"
         )
     tree, expected = _compiled(actor)(state, belief, observation, key, step)
     return nodes_of(tree, np.asarray(expected)[0].tolist())
