@@ -10,6 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from armillary import seeding
 from armillary.agents.registry import make_agent
 from armillary.config import Config, to_dict
@@ -76,8 +79,15 @@ def finish(
     Run(member.folder).results.write_text(json.dumps(content))
 
 
-def untrained(config: Config, folder: Path) -> Path:
-    """Writes the run of an agent that has learned nothing yet."""
+def untrained(config: Config, folder: Path, shaken: float = 0.0) -> Path:
+    """Writes the run of an agent that has learned nothing yet.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        shaken: standard deviation of noise on its parameters, which otherwise find everything
+            equally good.
+    """
     if is_game(config.task, config.environment.kwargs):
         spec = spec_of_game(game(config.task, config.environment.kwargs))
     else:
@@ -86,5 +96,10 @@ def untrained(config: Config, folder: Path) -> Path:
     run = Run(folder)
     run.open(config)
     state = make_agent(config, spec).init(seeding.key(config.seed, "init"))
+    random = np.random.default_rng(0)
+    network = jax.tree.map(
+        lambda x: x + shaken * random.normal(size=x.shape).astype(x.dtype), state.network
+    )
+    state = state._replace(network=network)
     checkpoint.save(run.checkpoints, state, asdict(counters))
     return folder

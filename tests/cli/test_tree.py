@@ -26,13 +26,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def game_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of a game."""
-    return untrained(TINY_GAME, tmp_path_factory.mktemp("game") / "run")
+    return untrained(TINY_GAME, tmp_path_factory.mktemp("game") / "run", shaken=0.5)
 
 
 @pytest.fixture(scope="module")
 def lamps_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with one player."""
-    return untrained(TINY_MUZERO, tmp_path_factory.mktemp("lamps") / "run")
+    return untrained(TINY_MUZERO, tmp_path_factory.mktemp("lamps") / "run", shaken=0.5)
 
 
 def test_the_states_of_a_position(armillary: Run, game_run: Path) -> None:
