@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from armillary.envs import side_by_side
+from armillary.config import EnvironmentConfig
+from armillary.envs import make, side_by_side
 from armillary.training.evaluation import evaluate
 from armillary.training.match import Match, rules_of
 from armillary.training.player import load
+from armillary.training.trees import words
 from folders import untrained
 from plain_games import Cells, after, legal, over
 from settings import TINY_GAME, TINY_MUZERO
@@ -137,3 +139,10 @@ def test_a_game_that_is_played_is_drawn(
     assert done.returncode == 0, done.stderr
     assert "could not write" in done.stdout
     assert "a3 b3 c3" in done.stdout
+
+
+def test_atari_s_actions_have_their_words() -> None:
+    pytest.importorskip("ale_py")
+    env = make("ALE/Pong-v5", EnvironmentConfig())
+    assert words(env, 6) == ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
+    env.close()

@@ -134,16 +134,16 @@ def moment(player: Player, steps: int, seed: int, task: str | None = None) -> Mo
                 )
         observation = _row(agent, given)
         nodes = searched(agent, state, belief, observation, key, steps)
-        words = _words(env, agent.spec.action.size)
+        called = words(env, agent.spec.action.size)
     finally:
         env.close()
     image = next((observation[name][0] for name in agent.spec.images), None)
     return Moment(
-        (nodes[0], *(replace(node, name=words[node.action]) for node in nodes[1:])), image
+        (nodes[0], *(replace(node, name=called[node.action]) for node in nodes[1:])), image
     )
 
 
-def _words(env: gym.Env, count: int) -> list[str]:
+def words(env: gym.Env, count: int) -> list[str]:
     """Returns what the actions of an environment are called: by Atari's words, or its numbers."""
     own = env.unwrapped
     if callable(meanings := getattr(own, "get_action_meanings", None)):
