@@ -21,7 +21,7 @@ COMMANDS = {
     "video": "write a video of an agent, or of its model's predictions beside the truth",
     "play": "play a board game against an agent, in the terminal or from another program",
     "tree": "draw the tree of one search of an agent, or print it as JSON",
-    "arena": "let two agents of a board game play against each other",
+    "arena": "let an agent of a board game play against another one, or stockfish or gnugo",
     "distill": "fit a policy to what a planning agent chooses, to act at a fraction of the cost",
     "plot": "draw learning curves of one or several runs",
     "study": "run what a figure of the papers needs, and draw it",
