@@ -54,7 +54,7 @@ class Program:
                 f"there is no program {name!r} here: install it (stockfish and gnugo are packages "
                 "of most systems, `apt install stockfish gnugo` for instance), or give its path"
             )
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             [found, *words[1:]],
             stdin=subprocess.PIPE,
@@ -199,7 +199,7 @@ class UciOpponent:
         answer = self._program.ask(
             f"go movetime {milliseconds}", lambda line: line.startswith("bestmove")
         )
-        return (answer[-1].split() + [""])[1]
+        return answer[-1].removeprefix("bestmove").strip().partition(" ")[0]
 
 
 class GtpOpponent:
@@ -233,8 +233,8 @@ class GtpOpponent:
         answer = " ".join(self._program.ask(line, lambda said: not said)).strip()
         if not answer.startswith("="):
             raise EnvironmentFailure(
-                f"the program {self._program.command!r} answers {line!r} with {answer!r}: it has to "
-                "speak GTP and to play on this board, with moves that are legal here"
+                f"the program {self._program.command!r} answers {line!r} with {answer!r}: it has "
+                "to speak GTP, and to play on this board by rules that allow these moves"
             )
         name = answer.removeprefix("=").strip()
         return RESIGNS if name.lower() == RESIGNS else name
