@@ -152,7 +152,11 @@ class MuZero(Searcher):
     def _fresh_policy(
         self, state: MuZeroState, rows: Rows, policy: Array, key: PRNGKeyArray
     ) -> tuple[Array, dict[str, Float[Array, ""]]]:
-        """Searches the step and the K after it again, in a share of the updates (Reanalyze)."""
+        """Searches the step and the K after it again, in a share of the updates (Reanalyze).
+
+        With noise at the root, as when they were played: without it a model that knows little
+        yet has its own preferences confirmed, and explores no more.
+        """
         fresh_key, search_key = jax.random.split(key)
         count = self.config.target.unroll + 1
         legal = rows.observation.get(MASK)
@@ -161,7 +165,7 @@ class MuZero(Searcher):
             first = self._history - 1
             states = self._represented(state.network, rows, count)
             masks = None if legal is None else _flat(legal[:, first : first + count])
-            found = self.search_from(state.network, states, masks, search_key, False)
+            found = self.search_from(state.network, states, masks, search_key, True)
             new = found.policy.reshape(-1, count, policy.shape[-1])
             had = jnp.sum(policy[:, :count], axis=-1, keepdims=True) > 0
             return policy.at[:, :count].set(jnp.where(had, new, policy[:, :count]))
