@@ -163,7 +163,7 @@ def test_a_chess_program_s_illegal_move_is_said() -> None:
 
 def test_a_board_that_a_program_does_not_have() -> None:
     larger = game("pgx.go:Go", {"size": 6})
-    with pytest.raises(EnvironmentFailure, match="answers 'boardsize 6' with '[?] unacceptable"):
+    with pytest.raises(EnvironmentFailure, match=r"answers 'boardsize 6' with '[?] unacceptable"):
         _duel(larger, "gtp", PASSES)
 
 
