@@ -169,6 +169,20 @@ def test_reanalyze_searches_again_with_what_was_known_then(tmp_path: Path, share
     np.testing.assert_allclose(targets.value[0, 0], z, rtol=1e-4)
 
 
+def test_the_model_is_made_consistent_with_the_rows_that_followed(tmp_path: Path) -> None:
+    agent, state, episode = _played(changed(TINY_MUZERO, {"target.consistency": 1.0}))
+    assert agent.windows.observed == agent.config.target.unroll
+    last = episode.steps - 1
+    rows = _rows(agent, episode, tmp_path, last)
+    later = agent._later(state.network, rows)
+    history = History(
+        {n: jnp.array(x[last + 1])[None, None] for n, x in episode.observation.items()},
+        jnp.array(episode.action[last + 1])[None, None],
+    )
+    np.testing.assert_allclose(later.state[0], state.network.represent(history), rtol=1e-5)
+    np.testing.assert_array_equal(later.valid[0], [True, False])  # what lies past the end: none
+
+
 def test_reanalyze_changes_what_the_paper_changes() -> None:
     plain = replace(TINY_MUZERO, target=replace(TINY_MUZERO.target, steps=None))
     fresh = replace(plain, reanalyze=True)

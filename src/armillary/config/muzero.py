@@ -98,6 +98,9 @@ class TargetConfig:
     """gamma. Games of two players take 1."""
     value_scale: float | None = None
     """Weight of the value's loss. None: 1, with `reanalyze` 0.25."""
+    consistency: float = 0.0
+    """Weight of the loss that brings the states of the unrolled model to those of what was seen
+    then (EfficientZero, Ye et al., 2021). 0: none (MuZero)."""
 
     def __post_init__(self) -> None:
         positive(self, "unroll")
@@ -108,6 +111,10 @@ class TargetConfig:
         require(
             self.value_scale is None or self.value_scale >= 0,
             f"value_scale is {self.value_scale}, but it must not be negative (or None)",
+        )
+        require(
+            self.consistency >= 0,
+            f"consistency is {self.consistency}, but it must not be negative",
         )
         require(
             0 < self.discount <= 1,
