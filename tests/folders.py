@@ -10,10 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from armillary import seeding
 from armillary.agents.registry import make_agent
 from armillary.config import Config, to_dict
-from armillary.envs.games import game, spec_of_game
+from armillary.envs.build import spec_of
+from armillary.envs.games import game, is_game, spec_of_game
 from armillary.studies.runs import Member
 from armillary.training import checkpoint
 from armillary.training.counters import Counters
@@ -75,12 +79,27 @@ def finish(
     Run(member.folder).results.write_text(json.dumps(content))
 
 
-def untrained(config: Config, folder: Path) -> Path:
-    """Writes the run of an agent of a board game that has learned nothing yet."""
-    spec = spec_of_game(game(config.task, config.environment.kwargs))
+def untrained(config: Config, folder: Path, shaken: float = 0.0) -> Path:
+    """Writes the run of an agent that has learned nothing yet.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        shaken: standard deviation of noise on its parameters, which otherwise find everything
+            equally good.
+    """
+    if is_game(config.task, config.environment.kwargs):
+        spec = spec_of_game(game(config.task, config.environment.kwargs))
+    else:
+        spec = spec_of(config.tasks, config.environment)
     counters = Counters(spec.as_dict(), config=to_dict(config))
     run = Run(folder)
     run.open(config)
     state = make_agent(config, spec).init(seeding.key(config.seed, "init"))
+    random = np.random.default_rng(0)
+    network = jax.tree.map(
+        lambda x: x + shaken * random.normal(size=x.shape).astype(x.dtype), state.network
+    )
+    state = state._replace(network=network)
     checkpoint.save(run.checkpoints, state, asdict(counters))
     return folder

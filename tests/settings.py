@@ -24,6 +24,7 @@ from armillary.config import (
 )
 from armillary.config.muzero import (
     DescentConfig,
+    JudgedConfig,
     MuZeroConfig,
     NetworkConfig,
     ReplayConfig,
@@ -130,7 +131,7 @@ TINY_MUZERO = MuZeroConfig(
     optimizer=DescentConfig(method="adam", learning_rate=3e-3),
     training=StepsConfig(collect_interval=6, batch_size=8),
     collection=SelfPlayConfig(seed_episodes=2),
-    evaluation=TINY.evaluation,
+    evaluation=JudgedConfig(every=1, episodes=2, final_episodes=2),
 )
 """A tiny run of MuZero, with priorities."""
 
@@ -158,7 +159,7 @@ LEARNING_GAME = replace(
     collection=SelfPlayConfig(
         seed_episodes=32, side_by_side=32, openings=3, moves=2, late_temperature=0.5
     ),
-    evaluation=EvaluationConfig(every=1000, episodes=10, final_episodes=10),
+    evaluation=JudgedConfig(every=1000, episodes=10, final_episodes=10),
 )
 """A run that learns to take matches."""
 

@@ -129,6 +129,7 @@ def test_the_network_learns_from_actions_that_led_to_the_rows(tmp_path: Path) ->
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_reanalyze_searches_again_with_what_was_known_then(tmp_path: Path, share: float) -> None:
     config = changed(TINY_MUZERO, {"reanalyze": True, "fresh.policy": share})
+    without_noise = changed(config, {"search.noise_fraction": 0.0})
     agent, state, episode = _played(config)
     other = jax.jit(agent.init)(jax.random.key(5))
     state = state._replace(network=other.network)
@@ -139,13 +140,15 @@ def test_reanalyze_searches_again_with_what_was_known_then(tmp_path: Path, share
     if share == 0.0:
         np.testing.assert_array_equal(targets.policy[0], kept)
     else:
+        quiet, _ = replace(agent, config=without_noise).targets(state, rows, jax.random.key(2))
+        assert np.abs(np.asarray(targets.policy[0] - quiet.policy[0])).max() > 0  # has noise
         for k in range(3):
             history = History(
                 {n: jnp.array(x[3 + k])[None, None] for n, x in episode.observation.items()},
                 jnp.zeros((1, 1, agent.spec.action.size)),
             )
             found = agent.search(state.network, history, None, jax.random.key(0), explore=False)
-            np.testing.assert_allclose(targets.policy[0, k], found.policy[0], atol=1e-6)
+            np.testing.assert_allclose(quiet.policy[0, k], found.policy[0], atol=1e-6)
         assert np.abs(np.asarray(targets.policy[0]) - kept).max() > 0
     target = state.target
     assert target is not None
@@ -164,6 +167,20 @@ def test_reanalyze_searches_again_with_what_was_known_then(tmp_path: Path, share
     z = (discounts * episode.reward[4 : ahead + 1]).sum()
     z += agent.discount**agent.config.steps * float(value_of(of_target)[0])
     np.testing.assert_allclose(targets.value[0, 0], z, rtol=1e-4)
+
+
+def test_the_model_is_made_consistent_with_the_rows_that_followed(tmp_path: Path) -> None:
+    agent, state, episode = _played(changed(TINY_MUZERO, {"target.consistency": 1.0}))
+    assert agent.windows.observed == agent.config.target.unroll
+    last = episode.steps - 1
+    rows = _rows(agent, episode, tmp_path, last)
+    later = agent._later(state.network, rows)
+    history = History(
+        {n: jnp.array(x[last + 1])[None, None] for n, x in episode.observation.items()},
+        jnp.array(episode.action[last + 1])[None, None],
+    )
+    np.testing.assert_allclose(later.state[0], state.network.represent(history), rtol=1e-5)
+    np.testing.assert_array_equal(later.valid[0], [True, False])  # what lies past the end: none
 
 
 def test_reanalyze_changes_what_the_paper_changes() -> None:

@@ -35,25 +35,31 @@ def _seen(spec: Spec, batch: int, rows: int) -> History:
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(5, 6), (3, 4), (1, 1)])
-def test_a_convolution_by_patches_is_that_of_xla(
+def test_a_convolution_and_its_derivatives_are_those_of_xla(
     size: int, stride: int, shape: tuple[int, int]
 ) -> None:
     layer = Convolution(3, 2, size, stride, key=jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (2, *shape, 3))
 
-    def by_xla(x: jax.Array) -> jax.Array:
+    def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        found: jax.Array = eqx.tree_at(lambda layer: layer.kernel, layer, kernel)(x)
+        return found
+
+    def by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        strides, layout = (stride, stride), ("NHWC", "HWIO", "NHWC")
         found: jax.Array = lax.conv_general_dilated(
-            x,
-            layer.kernel,
-            (stride, stride),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            x, kernel, strides, "SAME", dimension_numbers=layout
         )
         return found + layer.bias
 
-    np.testing.assert_allclose(layer(x), by_xla(x), rtol=1e-4, atol=1e-5)
-    gradients = [jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2))(x) for f in (layer, by_xla)]
-    np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-4)
+    given = (x, layer.kernel)
+    np.testing.assert_allclose(ours(*given), by_xla(*given), rtol=1e-4, atol=1e-5)
+    pairs = [
+        jax.grad(lambda x, kernel, f=f: jnp.sum(f(x, kernel) ** 2), argnums=(0, 1))(*given)
+        for f in (ours, by_xla)
+    ]
+    for found, expected in zip(*pairs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_norm_brings_each_position_to_mean_0_and_variance_1() -> None:

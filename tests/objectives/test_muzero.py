@@ -13,7 +13,7 @@ import pytest
 
 from armillary.config.muzero import NetworkConfig
 from armillary.nets.muzero import History, MuZeroNetwork
-from armillary.objectives.muzero import muzero_loss, value_of
+from armillary.objectives.muzero import Later, muzero_loss, value_of
 from armillary.objectives.returns import Targets
 from armillary.spec import Discrete, Field, Spec
 
@@ -124,3 +124,36 @@ def test_half_of_the_gradient_goes_through_each_step() -> None:
         np.testing.assert_allclose(a, b / 2**UNROLL, rtol=1e-3, atol=1e-7)
     for a, b in zip(jax.tree.leaves(ours.value), jax.tree.leaves(whole.value), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_consistency_is_the_angle_to_what_was_seen_later() -> None:
+    network, root, actions, targets, weight = _case(2)
+    random = np.random.default_rng(3)
+    states = jnp.array(random.random((UNROLL, BATCH, CONFIG.state)), jnp.float32)
+    later = Later(states, jnp.array(random.random((BATCH, UNROLL)) < 0.7))
+    plain, _ = eqx.filter_jit(muzero_loss)(network, root, actions, targets, weight, 1.0)
+    total, (metrics, _) = eqx.filter_jit(muzero_loss)(
+        network, root, actions, targets, weight, 1.0, later, 3.0
+    )
+    term, state = 0.0, network.represent(root)
+    for k in range(UNROLL):
+        state, _ = network.step(state, actions[k])
+        for i in range(BATCH):
+            cosine = np.corrcoef(state[i], states[k, i])[0, 1]
+            term += float(weight[i]) / BATCH / UNROLL * later.valid[i, k] * (1 - cosine)
+    np.testing.assert_allclose(metrics["loss/consistency"], term, rtol=1e-4)
+    np.testing.assert_allclose(total, plain + 3.0 * term, rtol=1e-4)
+
+
+def test_what_was_seen_later_learns_nothing_from_consistency() -> None:
+    """Else the representation would give up what is hard to predict."""
+    network, root, actions, targets, weight = _case(2)
+    valid = jnp.ones((BATCH, UNROLL), bool)
+
+    def loss(states: Any) -> Any:
+        return muzero_loss(network, root, actions, targets, weight, 1.0, Later(states, valid), 1.0)[
+            0
+        ]
+
+    states = jax.random.uniform(jax.random.key(0), (UNROLL, BATCH, CONFIG.state))
+    np.testing.assert_array_equal(jax.jit(jax.grad(loss))(states), 0)

@@ -94,19 +94,21 @@ def test_simulations_in_training(tmp_path: Path) -> None:
     assert len(shared & {m.folder for m in _members("table1", "small", tmp_path)}) == 3
 
 
-@pytest.mark.parametrize(("scale", "ratios"), [("small", [1, 0.25]), ("paper", [0.05])])
-def test_reanalyze_makes_more_updates(
-    scale: str, ratios: tuple[float, ...], tmp_path: Path
+@pytest.mark.parametrize(
+    ("scale", "ratios", "n"), [("small", [4, 1], [50, 5]), ("paper", [0.05], [5])]
+)
+def test_reanalyze_is_compared_with_muzero(
+    scale: str, ratios: list[float], n: list[int], tmp_path: Path
 ) -> None:
-    """Than each MuZero beside it, or as many; all else is the same."""
-    count = len(ratios) + 1
-    *others, reanalyze = [m.config for m in _members("table1", scale, tmp_path)[:count]]
-    assert isinstance(reanalyze, MuZeroConfig)
-    assert (reanalyze.reanalyze, reanalyze.steps, reanalyze.value_scale) == (True, 5, 0.25)
-    made = [runs._updates(config) / runs._updates(reanalyze) for config in others]
-    assert made == ratios
-    for config in others:
-        assert replace(reanalyze, reanalyze=False, training=config.training) == config
+    """MuZero makes so many times its updates; but for them and n all else is the same."""
+    found = [m.config for m in _members("table1", scale, tmp_path)[: len(ratios) + len(n)]]
+    plain, fresh = found[: len(ratios)], found[len(ratios) :]
+    assert [(c.reanalyze, c.steps, c.value_scale) for c in fresh] == [(True, x, 0.25) for x in n]
+    assert [runs._updates(config) / runs._updates(fresh[0]) for config in plain] == ratios
+    for one in fresh:
+        for other in plain:
+            same = {"reanalyze": False, "training": other.training, "target": other.target}
+            assert replace(one, **same) == other
 
 
 def test_updates_are_counted_by_rounds(tmp_path: Path) -> None:

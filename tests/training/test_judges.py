@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,16 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from armillary import seeding
+import armillary
+from armillary import seeding, train
 from armillary.agents.random import Random
+from armillary.config.muzero import JudgedConfig
 from armillary.envs import make
 from armillary.envs.games import game, spec_of_game
-from armillary.errors import UsageError
+from armillary.errors import RunError, UsageError
 from armillary.spec import Spec
+from armillary.studies.plots import learning_curve, read_metrics
 from armillary.training.evaluation import Scores
 from armillary.training.judges import JUDGES, losing_lines, optimal, optimal_moves, outcomes
 from armillary.training.judges.table import in_batches
+from folders import untrained
 from plain_games import Chooses, best, first_legal, four, lines
+from settings import TINY_GAME
 
 TIC_TAC_TOE = game("tic_tac_toe")
 
@@ -145,3 +151,25 @@ def test_a_missing_solver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, optimal.SOLVER, None)
     with pytest.raises(UsageError, match=r"bitbully, which is not installed: `.*pip install"):
         optimal.solver()
+
+
+def test_the_judge_is_asked_at_each_test_and_has_a_curve(tmp_path: Path) -> None:
+    tests = JudgedConfig(every=1, episodes=2, final_episodes=2, judge=True)
+    config = replace(TINY_GAME, evaluation=tests)
+    train(config, tmp_path / "run")
+    rows = read_metrics(tmp_path / "run")
+    judged = {row["updates"]: row["judge/mean"] for row in rows if "judge/mean" in row}
+    assert list(judged) == [row["updates"] for row in rows if "evaluate/mean" in row]
+    assert len(judged) > 1
+    player = armillary.load(tmp_path / "run")
+    found = losing_lines(player.agent, player.state, TIC_TAC_TOE)
+    assert judged[max(judged)] == found.first + found.second
+    picture = learning_curve([tmp_path / "run"], tmp_path / "curve.png", "minutes", "judge")
+    assert picture.stat().st_size > 10_000
+
+
+def test_a_run_that_was_not_judged_has_no_such_curve(tmp_path: Path) -> None:
+    run = untrained(TINY_GAME, tmp_path / "run")
+    (run / "metrics.jsonl").write_text('{"episode": 4, "evaluate/mean": 1.0}\n')
+    with pytest.raises(RunError, match=r"not been judged.*--evaluation\.judge"):
+        learning_curve([run], tmp_path / "curve.png", score="judge")

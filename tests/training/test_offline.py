@@ -12,7 +12,8 @@ import pytest
 
 from armillary.agents.registry import make_agent
 from armillary.cli import train as command
-from armillary.config import EvaluationConfig, changed
+from armillary.config import changed
+from armillary.config.muzero import JudgedConfig
 from armillary.envs.named import TRUSTED
 from armillary.errors import RunError, UsageError
 from armillary.replay.episode import Episode
@@ -135,7 +136,7 @@ def test_episodes_without_what_the_agent_notes_are_refused(tmp_path: Path) -> No
     store = EpisodeStore(folder)
     store.write(0, replace(episode, records=noted))
     store.write(1, episode)
-    config = replace(TINY_MUZERO, source=str(folder), evaluation=EvaluationConfig(final_episodes=0))
+    config = replace(TINY_MUZERO, source=str(folder), evaluation=JudgedConfig(final_episodes=0))
     with pytest.raises(UsageError, match=r"muzero learns from .*policy, value.*episode-000001"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

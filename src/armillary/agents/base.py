@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped, UInt8
 from armillary.config import PlannerConfig
 from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
+from armillary.search.tree import Found
 from armillary.spec import MASK, Spec
 
 Observation = Mapping[str, Shaped[Array | np.ndarray, "environment *shape"]]
@@ -97,6 +98,17 @@ class Records(Protocol):
 
     @property
     def records(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class Searches(Protocol):
+    """An actor that searches a tree before it acts, which can be looked at."""
+
+    def searched(
+        self, state: Any, belief: Any, observation: Observation, key: PRNGKeyArray, explore: bool
+    ) -> Found:
+        """Returns what the search finds from which `act` chooses, given the same."""
+        ...
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from armillary.agents.searcher import MuZeroState, Searcher
 from armillary.config.muzero import DescentConfig
 from armillary.errors import UsageError
 from armillary.nets.muzero import History, MuZeroNetwork
-from armillary.objectives.muzero import muzero_loss, value_of
+from armillary.objectives.muzero import Later, muzero_loss, value_of
 from armillary.objectives.returns import Targets, game_targets, general_targets
 from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
@@ -62,7 +62,8 @@ class MuZero(Searcher):
         """What an update reads around a step."""
         unroll = self.config.target.unroll
         after = unroll if self.is_game else unroll + self.config.steps
-        return Windows(self._history - 1, after, after if self.config.reanalyze else 0)
+        observed = unroll if self.config.target.consistency else 0
+        return Windows(self._history - 1, after, after if self.config.reanalyze else observed)
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -88,9 +89,17 @@ class MuZero(Searcher):
         targets, metrics = self.targets(state, rows, fresh_key)
         root = self.root(rows)
         actions = self._unrolled(rows, unroll_key)
+        later = self._later(state.network, rows) if self.config.target.consistency else None
         gradient_of = eqx.filter_value_and_grad(muzero_loss, has_aux=True)
         (_, (losses, error)), gradient = gradient_of(
-            state.network, root, actions, targets, rows.weight, self.config.value_scale
+            state.network,
+            root,
+            actions,
+            targets,
+            rows.weight,
+            self.config.value_scale,
+            later,
+            self.config.target.consistency,
         )
         changes, optimizer = self._optimizer.update(gradient, state.optimizer, state.network)
         network = eqx.apply_updates(state.network, changes)
@@ -152,7 +161,11 @@ class MuZero(Searcher):
     def _fresh_policy(
         self, state: MuZeroState, rows: Rows, policy: Array, key: PRNGKeyArray
     ) -> tuple[Array, dict[str, Float[Array, ""]]]:
-        """Searches the step and the K after it again, in a share of the updates (Reanalyze)."""
+        """Searches the step and the K after it again, in a share of the updates (Reanalyze).
+
+        With noise at the root, as when they were played: without it a model that knows little
+        yet has its own preferences confirmed, and explores no more.
+        """
         fresh_key, search_key = jax.random.split(key)
         count = self.config.target.unroll + 1
         legal = rows.observation.get(MASK)
@@ -161,7 +174,7 @@ class MuZero(Searcher):
             first = self._history - 1
             states = self._represented(state.network, rows, count)
             masks = None if legal is None else _flat(legal[:, first : first + count])
-            found = self.search_from(state.network, states, masks, search_key, False)
+            found = self.search_from(state.network, states, masks, search_key, True)
             new = found.policy.reshape(-1, count, policy.shape[-1])
             had = jnp.sum(policy[:, :count], axis=-1, keepdims=True) > 0
             return policy.at[:, :count].set(jnp.where(had, new, policy[:, :count]))
@@ -176,6 +189,15 @@ class MuZero(Searcher):
         network = state.target or state.network
         _, value = network.predict(self._represented(network, rows, count))
         return value_of(value).reshape(-1, count)
+
+    def _later(self, network: MuZeroNetwork, rows: Rows) -> Later:
+        """Returns the states of what was seen in the K rows after the step."""
+        count = self.config.target.unroll + 1
+        states = self._represented(network, rows, count)
+        shaped = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]), states)
+        first = self._history
+        valid = rows.valid[:, first : first + count - 1]
+        return Later(jnp.moveaxis(shaped, 1, 0)[1:], valid)
 
     def _represented(self, network: MuZeroNetwork, rows: Rows, count: int) -> Any:
         """Returns the hidden states of so many rows from the step on; batch and rows in one axis.

@@ -127,15 +127,8 @@ class Searcher:
             end of the tree.
         """
 
-        def shifted(rows: Array, new: Any) -> Array:
-            return jnp.concatenate([rows[:, 1:], jnp.asarray(new, rows.dtype)[:, None]], axis=1)
-
-        seen = belief.history.observation
-        history = History(
-            {name: shifted(rows, observation[name]) for name, rows in seen.items()},
-            shifted(belief.history.action, belief.action),
-        )
         search_key, action_key = jax.random.split(key)
+        history = self._seen(belief, observation)
         legal = observation.get(MASK)
         found = self.search(state.network, history, legal, search_key, explore)
         number = found.action
@@ -153,6 +146,31 @@ class Searcher:
             "variation": variation(found.tree, number),
         }
         return Belief(belief.moves + 1, history, action), action, known
+
+    def searched(
+        self,
+        state: MuZeroState,
+        belief: Belief,
+        observation: Observation,
+        key: PRNGKeyArray,
+        explore: bool,
+    ) -> Found:
+        """Returns what the search finds from which `act` chooses, given the same."""
+        search_key, _ = jax.random.split(key)
+        history = self._seen(belief, observation)
+        return self.search(state.network, history, observation.get(MASK), search_key, explore)
+
+    def _seen(self, belief: Belief, observation: Observation) -> History:
+        """Returns what the representation sees: the past, and the present."""
+
+        def shifted(rows: Array, new: Any) -> Array:
+            return jnp.concatenate([rows[:, 1:], jnp.asarray(new, rows.dtype)[:, None]], axis=1)
+
+        seen = belief.history.observation
+        return History(
+            {name: shifted(rows, observation[name]) for name, rows in seen.items()},
+            shifted(belief.history.action, belief.action),
+        )
 
     def search(
         self,

@@ -191,7 +191,7 @@ def _judged(
 ) -> dict[str, Any]:
     """Returns what is found of a board game beside the scores, by name; of other tasks nothing."""
     from armillary.advice import install
-    from armillary.envs.games import game, is_game
+    from armillary.envs.games import is_game
     from armillary.training.judges import JUDGES, outcomes
 
     if actor.spec.players == 1 or not is_game(task, environment.kwargs):
@@ -199,7 +199,7 @@ def _judged(
     verdicts: dict[str, Any] = {"outcomes": outcomes(scores, seed)}
     judge = JUDGES.get(task)
     if judge is not None and judge.works:
-        verdicts[judge.name] = judge.judge(actor, state, game(task, environment.kwargs))
+        verdicts[judge.name] = judge.verdict(task, actor, state, environment.kwargs)
     elif judge is not None:
         say(f"{judge.name} are not counted: `{install(str(judge.needs))}` brings what counts them")
     return verdicts

@@ -12,7 +12,8 @@ import tyro
 from armillary.cli.engines import ProtocolName, check_protocol, converse, engine_of
 from armillary.cli.options import parse
 from armillary.cli.stdout import own_stdout, show
-from armillary.errors import UsageError, nearest
+from armillary.cli.tree import tree_of
+from armillary.errors import StorageError, UsageError, nearest
 
 if TYPE_CHECKING:
     from armillary.training.match import Match
@@ -21,6 +22,7 @@ HELP = """\
 a move    one of those that `moves` lists
 moves     the moves that are legal here
 hint      what the agent would play in your place
+tree      draw the search behind a hint, into a picture
 undo      take back your last move, and the agent's after it
 swap      change sides: the agent goes on in your place
 new       begin another game
@@ -79,7 +81,7 @@ def run(argv: list[str]) -> int:
         "type a move, or `help`"
     )
     match = Match(player.agent, player.state, rules, arguments.seed)
-    _Table(match, _SIDES.index(arguments.side)).sit()
+    _Table(match, _SIDES.index(arguments.side), player.task(), arguments.run).sit()
     return 0
 
 
@@ -105,10 +107,12 @@ class _Table:
     Args:
         match: the game.
         you: the person's side, 0 or 1.
+        task: the game.
+        folder: where pictures are written.
     """
 
-    def __init__(self, match: Match, you: int) -> None:
-        self.match, self.you = match, you
+    def __init__(self, match: Match, you: int, task: str, folder: Path) -> None:
+        self.match, self.you, self.task, self.folder = match, you, task, folder
         self._drawn: tuple[int, ...] | None = None
 
     def sit(self) -> None:
@@ -170,6 +174,16 @@ class _Table:
     def _thought(self) -> str:
         return str(self.match.think())
 
+    def _tree(self) -> None:
+        """Draws what the agent thinks of the position."""
+        from armillary.studies.trees import draw_tree
+
+        path = self.folder / f"tree-{len(self.match.moves)}.png"
+        try:
+            show(f"drawn in {draw_tree(tree_of(self.match, self.task), path)}")
+        except (UsageError, StorageError) as error:  # the game goes on
+            show(str(error))
+
     def _undo(self) -> None:
         """Goes back to the person's last turn."""
         undone = self.match.undo()
@@ -188,4 +202,4 @@ class _Table:
         self._drawn = None
 
 
-_COMMANDS = ("help", "moves", "hint", "undo", "swap", "new")
+_COMMANDS = ("help", "moves", "hint", "tree", "undo", "swap", "new")

@@ -26,6 +26,8 @@ class Arguments:
     """Picture to write."""
     against: Literal["episodes", "steps", "minutes"] = "episodes"
     """Draw against collected episodes, environment steps or minutes of training."""
+    score: Literal["return", "judge"] = "return"
+    """return: of test episodes. judge: what the judge of a board game found at each test."""
 
 
 def run(argv: list[str]) -> int:
@@ -33,5 +35,5 @@ def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "armillary plot")
     from armillary.studies.plots import learning_curve
 
-    show(str(learning_curve(arguments.runs, arguments.out, arguments.against)))
+    show(str(learning_curve(arguments.runs, arguments.out, arguments.against, arguments.score)))
     return 0

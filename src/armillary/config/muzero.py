@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from armillary.config.settings import Config, EpisodesConfig, UpdatesConfig, positive, require
+from armillary.config.settings import (
+    Config,
+    EpisodesConfig,
+    EvaluationConfig,
+    UpdatesConfig,
+    positive,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,9 @@ class TargetConfig:
     """gamma. Games of two players take 1."""
     value_scale: float | None = None
     """Weight of the value's loss. None: 1, with `reanalyze` 0.25."""
+    consistency: float = 0.0
+    """Weight of the loss that brings the states of the unrolled model to those of what was seen
+    then (EfficientZero, Ye et al., 2021). 0: none (MuZero)."""
 
     def __post_init__(self) -> None:
         positive(self, "unroll")
@@ -101,6 +111,10 @@ class TargetConfig:
         require(
             self.value_scale is None or self.value_scale >= 0,
             f"value_scale is {self.value_scale}, but it must not be negative (or None)",
+        )
+        require(
+            self.consistency >= 0,
+            f"consistency is {self.consistency}, but it must not be negative",
         )
         require(
             0 < self.discount <= 1,
@@ -212,6 +226,18 @@ class StepsConfig(UpdatesConfig):
 
 
 @dataclass(frozen=True)
+class JudgedConfig(EvaluationConfig):
+    """Test episodes, and what else is found out of a board game's player."""
+
+    every: int = 25
+    """Rounds of episodes (`collection.side_by_side` in each) between two evaluations."""
+    judge: bool = False
+    """Let the judge of a game say at each test how strong the agent is: the losing lines of
+    tic-tac-toe; the optimal moves of connect four, for which `bitbully` must be installed. Other
+    tasks have no judge. `armillary plot RUN --score judge` draws it."""
+
+
+@dataclass(frozen=True)
 class MuZeroConfig(Config):
     """A run of MuZero."""
 
@@ -226,6 +252,7 @@ class MuZeroConfig(Config):
     optimizer: DescentConfig = field(default_factory=DescentConfig)
     collection: SelfPlayConfig = field(default_factory=SelfPlayConfig)
     training: StepsConfig = field(default_factory=StepsConfig)
+    evaluation: JudgedConfig = field(default_factory=JudgedConfig)
 
     @property
     def round_size(self) -> int:
@@ -274,3 +301,8 @@ def search_of(config: Config) -> SearchConfig | None:
     """Returns the settings with which an agent searches; None: it does not."""
     search = getattr(config, "search", None)
     return search if isinstance(search, SearchConfig) else None
+
+
+def judged(config: Config) -> bool:
+    """Whether the judge of a game is asked at each test."""
+    return isinstance(config.evaluation, JudgedConfig) and config.evaluation.judge

@@ -24,6 +24,17 @@ GREEN, LEAF = "#3f8f6b", "#2f6f53"
 LIGHT, DARK = "#efe0c5", "#b58a63"
 BLACK, WHITE = "#1d1f21", "#fbfaf7"
 
+SIDES: dict[Look, tuple[str, str]] = {
+    "marks": ("X", "O"),
+    "discs": ("red", "yellow"),
+    "stones": ("black", "white"),
+    "reversi": ("black", "white"),
+    "hexagons": ("red", "blue"),
+    "chess": ("white", "black"),
+    "shogi": ("the first player", "the second player"),
+}
+"""What the players are called in a picture, who began first."""
+
 
 def draw(look: Look, cells: Cells, size: int = 384) -> UInt8[np.ndarray, "size size 3"]:
     """Returns a picture of a board, square, with the board in its middle.

@@ -15,6 +15,7 @@ import numpy as np
 from armillary.config import Config, flatten, to_dict
 from armillary.errors import RunError, UsageError
 from armillary.files import open_regular, parse_json, write_atomically
+from armillary.training.judges import JUDGES
 from armillary.training.run import MAY_CHANGE, Run
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BAND = (5, 95)
 """Percentiles that the band spans, as in the paper's figures."""
 Against = Literal["episodes", "steps", "minutes"]
+Score = Literal["return", "judge"]
 _COLUMNS = {
     "episodes": ("episode", 1),
     "steps": ("environment_steps", 1),
@@ -108,6 +110,7 @@ def learning_curve(
     folders: Sequence[str | os.PathLike[str]],
     path: str | os.PathLike[str],
     against: Against = "episodes",
+    score: Score = "return",
 ) -> Path:
     """Draws test scores against collected episodes, or what they cost, into a PNG.
 
@@ -121,13 +124,14 @@ def learning_curve(
         path: the picture.
         against: the axis: collected episodes, environment steps, or minutes since the run began, of
             several seeds their mean at each episode.
+        score: returns of test episodes, or what the judge of a game found at each test.
 
     Returns:
         The path.
 
     Raises:
         UsageError: no run was given, or the file's name is not that of a PNG.
-        RunError: a folder is not a run, or has no score yet.
+        RunError: a folder is not a run, or has no such score yet.
         StorageError: the picture could not be written.
     """
     from matplotlib.figure import Figure
@@ -140,6 +144,11 @@ def learning_curve(
     tasks: dict[str, list[tuple[Config, list[dict[str, Any]]]]] = defaultdict(list)
     for folder in folders:
         config, rows = Run(Path(folder)).config, read_metrics(folder)
+        if score == "judge" and not any("judge/mean" in row for row in rows):
+            raise RunError(
+                f"{str(folder)!r} has not been judged: train a game that has a judge (tic_tac_toe, "
+                "connect_four) with --evaluation.judge, and wait for its first test"
+            )
         if not any("evaluate/mean" in row or "collect/return" in row for row in rows):
             raise RunError(
                 f"{str(folder)!r} has no score yet: wait until its first episode is over; if it is "
@@ -152,7 +161,7 @@ def learning_curve(
     figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
     axes = figure.subplots(height, columns, squeeze=False).ravel()
     for axis, (task, runs) in zip(axes, sorted(tasks.items()), strict=False):
-        _panel(axis, task, runs, against)
+        _panel(axis, task, runs, against, score)
     for axis in axes[len(tasks) :]:
         axis.remove()
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
@@ -160,7 +169,11 @@ def learning_curve(
 
 
 def _panel(
-    axis: Axes, task: str, runs: list[tuple[Config, list[dict[str, Any]]]], against: Against
+    axis: Axes,
+    task: str,
+    runs: list[tuple[Config, list[dict[str, Any]]]],
+    against: Against,
+    score: Score,
 ) -> None:
     groups: dict[str, list[tuple[Config, list[dict[str, Any]]]]] = defaultdict(list)
     for config, rows in runs:
@@ -168,10 +181,14 @@ def _panel(
     labels = _labels([members[0][0] for members in groups.values()])
     for number, (label, members) in enumerate(zip(labels, groups.values(), strict=True)):
         every = [rows for _, rows in members]
-        _line(axis, label, every, f"C{number}", alone=len(runs) == 1, against=against)
+        color = f"C{number}"
+        if score == "judge":
+            _judged(axis, label, every, color, against)
+        else:
+            _line(axis, label, every, color, alone=len(runs) == 1, against=against)
     every_row = [row for _, rows in runs for row in rows]
     chance = [row["random/mean"] for row in every_row if row.get("random/mean") is not None]
-    if chance:
+    if chance and score == "return":
         axis.axhline(
             float(np.mean(chance)), color="0.35", linestyle=(0, (5, 4)), linewidth=1.2,
             label=f"random agent ({np.mean(chance):.0f})",
@@ -179,7 +196,8 @@ def _panel(
     axis.set_title(task, fontsize=11)
     names = {"steps": "environment steps", "minutes": "minutes"}
     axis.set_xlabel(names.get(against) or "collected episodes" + _steps(every_row))
-    axis.set_ylabel(f"return (median, {BAND[0]} to {BAND[1]} percentile)", fontsize=9)
+    returns = f"return (median, {BAND[0]} to {BAND[1]} percentile)"
+    axis.set_ylabel(JUDGES[task].shown if score == "judge" else returns, fontsize=9)
     dress(axis, lines=len(groups) + 1)
 
 
@@ -230,6 +248,22 @@ def _line(
                   markersize=4, label=f"{label}, {seeds}{trajectories}")  # fmt: skip
         low, high = (tested.percentile(percent) for percent in BAND)
         axis.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _judged(
+    axis: Axes, label: str, runs: list[list[dict[str, Any]]], color: str, against: Against
+) -> None:
+    """Draws what the judge found in each run as a thin line, and their mean as a thick one."""
+    curves = [evaluation_curve([rows], "judge") for rows in runs]
+    for curve, rows in zip(curves, runs, strict=True):
+        means = [float(np.mean(scores)) for scores in curve.scores]
+        axis.plot(places_of(curve, [rows], "judge/mean", against), means, color=color, alpha=0.45,
+                  linewidth=1 if len(runs) > 1 else 2)  # fmt: skip
+    pooled = evaluation_curve(runs, "judge")
+    means = [float(np.mean(scores)) for scores in pooled.scores]
+    of = f"{label}, {len(runs)} seeds" if len(runs) > 1 else label
+    axis.plot(places_of(pooled, runs, "judge/mean", against), means, color=color, linewidth=2,
+              marker="o", markersize=4, label=f"{of} ({means[-1]:.3g} at last)")  # fmt: skip
 
 
 def places_of(

@@ -14,8 +14,10 @@ from armillary.envs.faces import Face, face_of
 from armillary.envs.games import BOARD, GAMES, game
 from armillary.envs.games import compiled as compiled_rules
 from armillary.errors import UsageError
+from armillary.search.nodes import Node
 from armillary.spec import MASK
 from armillary.training.rollout import compiled
+from armillary.training.trees import named, searched
 
 if TYPE_CHECKING:
     import pgx
@@ -93,6 +95,12 @@ class Match:
         return self._positions[-1].state
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What was played, by names."""
+        before = [position.state for position in self._positions]
+        return tuple(self.face.move(s, m) for s, m in zip(before, self.moves, strict=False))
+
+    @property
     def mover(self) -> int:
         """Who is to move: 0 who began, 1 the other."""
         return int(self.state.current_player != self._positions[0].state.current_player)
@@ -125,6 +133,16 @@ class Match:
         self._play(thought.move, belief, 1)
         return thought
 
+    def tree(self) -> tuple[Node, ...]:
+        """Returns the search from which the actor would move, with its moves by their names.
+
+        Raises:
+            UsageError: the actor searches no tree, or the game is over.
+        """
+        observation, belief, thoughts = self._asked()
+        nodes = searched(self._actor, self._state, belief, observation, self._key, thoughts)
+        return named(nodes, self.rules, self.state)
+
     def undo(self) -> bool:
         """Takes the last move back; False: there is none."""
         if not self.moves:
@@ -145,16 +163,21 @@ class Match:
         self._positions.append(after)
         self.moves.append(move)
 
-    def _think(self) -> tuple[Thought, Any]:
+    def _asked(self) -> tuple[dict[str, Any], Any, int]:
+        """Returns what the actor sees, its belief, and how often it has moved."""
         if self.over:
             raise UsageError("the game is over: there is nothing to think of")
         state, belief, thoughts = self._positions[-1]
         observation = {BOARD: state.observation[None], MASK: state.legal_action_mask[None]}
+        return observation, belief, thoughts
+
+    def _think(self) -> tuple[Thought, Any]:
+        observation, belief, thoughts = self._asked()
         belief, action, known = compiled(self._actor)(
             self._state, belief, observation, self._key, thoughts, explore=False
         )
         move = int(self._actor.spec.own_action(action)[0])
-        names = {number: name for name, number in self.face.moves(state).items()}
+        names = {number: name for name, number in self.face.moves(self.state).items()}
         visits: list[tuple[str, int]] = []
         if "visits" in known:
             counts = np.asarray(known["visits"])[0]

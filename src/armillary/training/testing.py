@@ -12,6 +12,7 @@ from armillary import seeding
 from armillary.agents.base import Agent, predicts_frames
 from armillary.agents.random import Random
 from armillary.config import Config
+from armillary.config.muzero import judged
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.envs import side_by_side
 from armillary.envs.build import fitting
@@ -19,6 +20,7 @@ from armillary.envs.parallel import SideBySide
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
 from armillary.training.evaluation import Scores, evaluate
+from armillary.training.judges import JUDGES, Verdict
 from armillary.training.logger import Logger
 from armillary.training.rollout import compiled_predict
 from armillary.training.run import Run
@@ -72,6 +74,14 @@ class Tester:
             self._store.write(number, played[0])
             self._log_pictures(state, played[0], step, "evaluate" + of(task, self._config))
         return scores
+
+    def judge(self, state: Any) -> Verdict | None:
+        """Returns what the judge of a game finds, if it is to be asked and there is one."""
+        judge = JUDGES.get(self._config.task)
+        if not judged(self._config) or judge is None or not judge.works:
+            return None
+        kwargs = self._config.environment.kwargs
+        return judge.verdict(self._config.task, self._agent, state, kwargs)
 
     def random(self, episodes: int, purpose: str) -> dict[str, Scores]:
         """Returns the scores of random actions in the same episodes."""

@@ -24,6 +24,7 @@ from armillary.training import compilation
 from armillary.training.collecting import Collector
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.evaluation import Scores
+from armillary.training.judges import Verdict
 from armillary.training.logger import Logger
 from armillary.training.progress import Progress
 from armillary.training.record import Record, shown
@@ -216,12 +217,15 @@ class Trainer:
         scores = self.tester.agent(self.state, counters.simulator_steps, episodes, "evaluate")
         counters.evaluated = self.reached
         plain = {task: of_task.as_dict() for task, of_task in scores.items()}
-        self.record.write(scalars("evaluate", plain, self.config))
+        verdict = self.tester.judge(self.state)
+        self.record.write(scalars("evaluate", plain, self.config) | _scalars(verdict))
         for task, of_task in scores.items():
             which = f" of {task}" if len(scores) > 1 else ""
             self.progress.message(
                 f"test score after {self.rounds * config.round_size} episodes{which}: {of_task}"
             )
+        if verdict is not None:
+            self.progress.message(str(verdict))
 
     def _finish(self) -> dict[str, Any]:
         """Tests the trained agent and random actions, and at last writes `results.json`, once."""
@@ -244,7 +248,9 @@ class Trainer:
                 for name, of_all in (("evaluate", agent), ("random", random))
             }
             values = [scalars(name, of_all, config) for name, of_all in scores.items()]
-            self.record.write(values[0] | values[1] | self._mean_losses())  # of the last updates
+            values.append(_scalars(self.tester.judge(self.state)))
+            values.append(self._mean_losses())  # of the last updates
+            self.record.write({name: x for row in values for name, x in row.items()})
             counters.evaluated = self.reached
             self.saver.save(self.state)
         self.check_held()
@@ -262,3 +268,8 @@ class Trainer:
         """Closes the log files and the environments that were opened here."""
         self.logger.close()
         self.tester.close()
+
+
+def _scalars(verdict: Verdict | None) -> dict[str, Any]:
+    """Returns what a judge found as what is logged; nothing if none was asked."""
+    return {} if verdict is None else {"judge/mean": verdict.score}

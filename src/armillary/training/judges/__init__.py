@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from armillary.agents.base import Actor
+from armillary.envs.games import game
 from armillary.training.judges.elo import Elo
 from armillary.training.judges.lines import losing_lines
 from armillary.training.judges.optimal import SOLVER, optimal_moves
@@ -34,6 +36,11 @@ class Verdict(Protocol):
 
     def as_dict(self) -> dict[str, Any]: ...
 
+    @property
+    def score(self) -> float:
+        """The one number of it that curves show."""
+        ...
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -41,11 +48,13 @@ class Judge:
 
     Attributes:
         name: of its verdict, in JSON.
+        shown: what its score is, in words.
         judge: `function(actor, state, rules)` that returns it.
         needs: the package without which it cannot judge; None: it needs none.
     """
 
     name: str
+    shown: str
     judge: Callable[..., Verdict]
     needs: str | None = None
 
@@ -54,9 +63,15 @@ class Judge:
         """Whether what it needs is installed."""
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
+    def verdict(self, task: str, actor: Actor, state: Any, kwargs: Mapping[str, Any]) -> Verdict:
+        """Returns what it finds of an actor with these parameters in a game as it was made."""
+        return self.judge(actor, state, game(task, kwargs))
+
 
 JUDGES: dict[str, Judge] = {
-    "tic_tac_toe": Judge("losing_lines", losing_lines),
-    "connect_four": Judge("optimal_moves", optimal_moves, SOLVER),
+    "tic_tac_toe": Judge("losing_lines", "lost lines, of all against every reply", losing_lines),
+    "connect_four": Judge(
+        "optimal_moves", "share of optimal moves in random positions", optimal_moves, SOLVER
+    ),
 }
 """The judge of each game that has one."""

@@ -34,6 +34,11 @@ class LosingLines:
     lines: int
     lost: tuple[tuple[int, ...], ...] = ()
 
+    @property
+    def score(self) -> float:
+        """Lines lost in all."""
+        return float(self.first + self.second)
+
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values, ready for JSON."""
         lost = [list(moves) for moves in self.lost]

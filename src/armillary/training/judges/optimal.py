@@ -56,6 +56,11 @@ class OptimalMoves:
     total: Share
     stages: dict[str, Share]
 
+    @property
+    def score(self) -> float:
+        """Share of optimal moves in all positions."""
+        return self.total.optimal
+
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values, ready for JSON."""
         return vars(self.total) | {name: dict(vars(share)) for name, share in self.stages.items()}
