@@ -50,7 +50,9 @@ def _empty(as_json: bool) -> int:
 
     folder, count = kept.empty()
     if as_json:
-        show(json.dumps({"folder": None if folder is None else str(folder), "deleted_bytes": count}))
+        show(
+            json.dumps({"folder": None if folder is None else str(folder), "deleted_bytes": count})
+        )
     elif folder is None:
         show(f"nothing is deleted: {kept.place().whose} says where programs are kept, or not")
     else:

@@ -134,7 +134,9 @@ def check_programs(found_again: bool) -> Check:
     """
     where = kept.place()
     if where.folder is None:
-        reason = f"{where.whose}={os.environ[where.whose]}" if where.whose else "there is no home folder"
+        reason = (
+            f"{where.whose}={os.environ[where.whose]}" if where.whose else "there is no home folder"
+        )
         text = f"not kept between starts: {reason}"
         return Check("programs", "ok", text, facts={"folder": None})
     count = kept.size(where.folder)

@@ -72,7 +72,11 @@ def keep() -> None:
     import jax
 
     kept = place()
-    if kept.whose == THEIRS or kept.folder is None or jax.config.jax_compilation_cache_dir:
+    if (
+        kept.whose == THEIRS
+        or kept.folder is None
+        or jax.config.values["jax_compilation_cache_dir"]
+    ):
         return
     reason = _cannot_write(kept.folder)
     if reason:
@@ -154,8 +158,8 @@ def _kind_of_machine() -> str:
 
 def _processor() -> list[str]:
     """Returns the processor's model and its features, as the system tells them."""
-    wanted = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
-    wanted += ("CPU implementer", "CPU part", "CPU variant", "Features")
+    wanted = {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"}
+    wanted |= {"CPU implementer", "CPU part", "CPU variant", "Features"}
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
