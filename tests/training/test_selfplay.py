@@ -182,6 +182,32 @@ def test_how_many_moves_a_call_makes_changes_nothing(monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(one.records["outcome"], other.records["outcome"])
 
 
+def test_the_longest_games_of_many_go_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are still those that they were, and what the actor carries along is theirs."""
+    from armillary.training import selfplay
+
+    assert [selfplay.fewer(count) for count in (256, 64, 63, 8)] == [64, 16, 0, 0]
+    sizes: list[int] = []
+    among = selfplay._among
+
+    def noting(row: np.ndarray, who: np.ndarray, count: int) -> np.ndarray:
+        sizes.append(len(who))
+        return among(row, who, count)
+
+    monkeypatch.setattr(selfplay, "_among", noting)
+    games = _games(4)
+    assert set(sizes) == {64, 16}
+    lengths = {len(game.action) - 1 for game in games}
+    assert len(lengths) > 2
+    for one in games:
+        before, after = one.observation["board"][:-1], one.observation["board"][1:]
+        points = (before.sum(axis=(1, 2, 3)), after.sum(axis=(1, 2, 3)))
+        np.testing.assert_array_equal(points[0] + 1, points[1])  # each move adds a stone
+        empty = 9 - points[0]
+        np.testing.assert_array_equal(one.records["empty"][:-1], empty)
+        np.testing.assert_array_equal(one.observation["mask"][:-1].sum(axis=1), empty)
+
+
 def test_a_folder_of_games_says_that_it_is_one(tmp_path: Path) -> None:
     EpisodeStore(tmp_path).write(0, *_games(0, 2))
     assert source_spec(tmp_path) == spec_of_game(game("tic_tac_toe"))

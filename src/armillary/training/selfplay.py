@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOVES = 16
 """Moves of every game that are played in one call of the compiled program, at most."""
+FEWEST = 16
+"""Games of a round that are played at the same time, at the least: with fewer nothing is faster."""
 PATIENCE = 1.0
 """Seconds that a call should take at most, so that a stop is heard; nothing else depends on it."""
 OUTCOME = "outcome"
@@ -68,19 +70,49 @@ def self_play(
     games = begin(begin_key)
     belief = actor.initial_belief(state, count)
     parts: list[dict[str, Any]] = []
-    step, playing, limit = 0, True, 1
-    while playing:
+    final = jax.tree.map(np.array, jax.device_get(seen(games)))
+    who = np.arange(count)  # games that are still in the arrays
+    step, playing, limit = 0, np.ones(count, bool), 1
+    while playing.any():
         start = time.monotonic()
-        games, belief, rows, after, playing = go_on(state, games, belief, play_key, step, limit)
-        made = int(after) - step
-        parts.append(jax.tree.map(lambda row, made=made: row[:made], jax.device_get(rows)))
-        on_step(int(parts[-1]["playing"].sum()))
+        games, belief, rows, after, left = go_on(
+            state, games, belief, play_key, step, limit, fewer(len(who))
+        )
+        made, playing = int(after) - step, np.asarray(left)
+        rows = jax.tree.map(lambda row, made=made: row[:made], jax.device_get(rows))
+        parts.append(jax.tree.map(lambda row, who=who: _among(row, who, count), rows))
+        on_step(int(rows["playing"].sum()))
         step += made
         seconds = max(time.monotonic() - start, 1e-6) / max(made, 1)
         limit = max(1, min(MOVES, 2 * limit, int(PATIENCE / seconds)))
+        size = len(who)
+        while (least := fewer(size)) and playing.sum() <= least:
+            size = least
+        if size < len(who) or not playing.any():
+            for name, field in jax.device_get(seen(games)).items():
+                final[name][who] = field
+            stay = np.argsort(~playing, kind="stable")[:size]
+            games, belief = jax.tree.map(lambda x, stay=stay: x[stay], (games, belief))
+            who, playing = who[stay], playing[stay]
     rows = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-    final = jax.device_get(seen(games))
     return [_episode(rows, final, number) for number in range(count)]
+
+
+def fewer(count: int) -> int:
+    """Returns how many games are played on alone once no more of `count` have not ended.
+
+    Some games last much longer than most, and those that have ended cost as much as they do.
+    """
+    return count // 4 if count // 4 >= FEWEST else 0
+
+
+def _among(row: np.ndarray, who: np.ndarray, count: int) -> np.ndarray:
+    """Returns rows of some games among those of all, with zeros for the others."""
+    if len(who) == count:
+        return row
+    all_ = np.zeros((len(row), count, *row.shape[2:]), row.dtype)
+    all_[:, who] = row
+    return all_
 
 
 def beginning(
@@ -112,13 +144,13 @@ def _compiled(
     spec, kept = actor.spec, actor.records if isinstance(actor, Records) else ()
 
     def move(state: Any, games: Any, belief: Any, key: PRNGKeyArray) -> Any:
-        observation = seen(games)
+        observation, each = seen(games), jnp.arange(len(games.current_player))
         belief, action, known = actor.act(state, belief, observation, key, True)
         after = jax.vmap(game.step)(games, jnp.argmax(action, axis=-1))
         rows = {
             "observation": observation,
             "action": action.astype(jnp.float32),
-            "reward": after.rewards[jnp.arange(count), games.current_player],
+            "reward": after.rewards[each, games.current_player],
             "player": games.current_player,
             "playing": ~over(games),
             "records": {name: known[name].astype(jnp.float32) for name in kept},
@@ -126,14 +158,14 @@ def _compiled(
         return after, belief, rows
 
     def go_on(
-        state: Any, games: Any, belief: Any, key: PRNGKeyArray, first: Any, limit: Any
+        state: Any, games: Any, belief: Any, key: PRNGKeyArray, first: Any, limit: Any, least: Any
     ) -> Any:
         like = jax.eval_shape(move, state, games, belief, key)[2]
         buffer = jax.tree.map(lambda x: jnp.zeros((MOVES, *x.shape), x.dtype), like)
 
         def unfinished(carry: Any) -> Any:
             games, _, _, i = carry
-            return (i < limit) & ~over(games).all()
+            return (i < limit) & ((~over(games)).sum() > least)
 
         def body(carry: Any) -> Any:
             games, belief, buffer, i = carry
@@ -142,7 +174,7 @@ def _compiled(
             return games, belief, buffer, i + 1
 
         games, belief, buffer, i = jax.lax.while_loop(unfinished, body, (games, belief, buffer, 0))
-        return games, belief, buffer, first + i, ~over(games).all()
+        return games, belief, buffer, first + i, ~over(games)
 
     return jax.jit(beginning(game, spec, count, openings)), jax.jit(go_on)
 
