@@ -216,10 +216,14 @@ def options(config: Config) -> list[str]:
     changed = differences(preset(config.preset, config.agent, config.task), config)
     changed["task"] = (None, config.task)
     return ["--agent", config.agent] + [
-        text
-        for name, (_, value) in changed.items()
-        for text in (
-            f"--{name.replace('_', '-')}",
-            *map(str, value if isinstance(value, tuple) else [value]),
-        )
+        text for name, (_, value) in changed.items() for text in _option(name, value)
     ]
+
+
+def _option(name: str, value: object) -> list[str]:
+    """Returns what is typed for a value; on and off are said by the option's name alone."""
+    section, _, last = name.replace("_", "-").rpartition(".")
+    prefix = f"--{section}." if section else "--"
+    if isinstance(value, bool):
+        return [f"{prefix}{'' if value else 'no-'}{last}"]
+    return [prefix + last, *map(str, value if isinstance(value, tuple) else [value])]

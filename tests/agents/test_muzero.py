@@ -134,20 +134,22 @@ def test_reanalyze_searches_again_with_what_was_known_then(tmp_path: Path, share
     other = jax.jit(agent.init)(jax.random.key(5))
     state = state._replace(network=other.network)
     rows = _rows(agent, episode, tmp_path, 3)
-    targets, metrics = agent.targets(state, rows, jax.random.key(2))
+    targets, metrics = jax.jit(agent.targets)(state, rows, jax.random.key(2))
     assert metrics["fresh_policy"] == share
     kept = episode.records["policy"][3:6]
     if share == 0.0:
         np.testing.assert_array_equal(targets.policy[0], kept)
     else:
-        quiet, _ = replace(agent, config=without_noise).targets(state, rows, jax.random.key(2))
+        silent = replace(agent, config=without_noise)
+        quiet, _ = jax.jit(silent.targets)(state, rows, jax.random.key(2))
+        search = jax.jit(agent.search, static_argnames="explore")
         assert np.abs(np.asarray(targets.policy[0] - quiet.policy[0])).max() > 0  # has noise
         for k in range(3):
             history = History(
                 {n: jnp.array(x[3 + k])[None, None] for n, x in episode.observation.items()},
                 jnp.zeros((1, 1, agent.spec.action.size)),
             )
-            found = agent.search(state.network, history, None, jax.random.key(0), explore=False)
+            found = search(state.network, history, None, jax.random.key(0), explore=False)
             np.testing.assert_allclose(quiet.policy[0, k], found.policy[0], atol=1e-6)
         assert np.abs(np.asarray(targets.policy[0]) - kept).max() > 0
     target = state.target
