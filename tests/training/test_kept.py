@@ -20,7 +20,7 @@ from jax.experimental.compilation_cache import compilation_cache
 import settings
 from armillary import load, seeding, train
 from armillary.agents.registry import make_agent
-from armillary.config import Config, EvaluationConfig
+from armillary.config import Config
 from armillary.envs.build import spec_of
 from armillary.training import kept, saving
 
@@ -88,7 +88,7 @@ def entries() -> list[Path]:
 def test_a_second_start_compiles_nothing_and_learns_the_same(
     start: None, events: Counter[str], tmp_path: Path
 ) -> None:
-    config = replace(settings.TINY, episodes=2, evaluation=EvaluationConfig(final_episodes=1))
+    config = replace(settings.TINY_GAME, episodes=8)
     trained = []
     for name in ("first", "second"):
         begin_again()
