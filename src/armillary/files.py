@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,6 +26,24 @@ _STALE_SECONDS = 600.0
 _YOUNG_SECONDS = 1.0
 """The writer of a younger one may not have come to lock it."""
 _JSON_BYTES = 2**24
+
+
+def cannot_write(folder: Path, make: bool = False) -> str:
+    """Returns why nothing can be written in a folder, or an empty string.
+
+    Args:
+        folder: which.
+        make: make it before, for this user alone, if it is missing.
+    """
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:

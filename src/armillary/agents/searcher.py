@@ -127,10 +127,8 @@ class Searcher:
             end of the tree.
         """
 
-        search_key, action_key = jax.random.split(key)
-        history = self._seen(belief, observation)
-        legal = observation.get(MASK)
-        found = self.search(state.network, history, legal, search_key, explore)
+        found = self.searched(state, belief, observation, key, explore)
+        _, action_key = jax.random.split(key)  # of which `searched` takes the first
         number = found.action
         if explore and self.config.search.algorithm == "muzero":
             temperature = self.temperature(state.updates, belief.moves)
@@ -145,7 +143,7 @@ class Searcher:
             "visits": found.visits,
             "variation": variation(found.tree, number),
         }
-        return Belief(belief.moves + 1, history, action), action, known
+        return Belief(belief.moves + 1, self._seen(belief, observation), action), action, known
 
     def searched(
         self,

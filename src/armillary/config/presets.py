@@ -215,10 +215,9 @@ def _thorough(config: MuZeroConfig) -> MuZeroConfig:
 
 
 def _of_fours(config: MuZeroConfig) -> MuZeroConfig:
-    """Returns the settings with which an hour on one core teaches most of connect four.
+    """Returns the settings for an hour of connect four on one core (`docs/results.md`).
 
-    A small tower, a short unroll and few updates for each game: there is time for many games, and
-    what their outcomes say is soon learned by heart (`docs/results.md`).
+    A small tower, a short unroll and few updates for each game, so that there is time for many.
     """
     together = 128
     return replace(

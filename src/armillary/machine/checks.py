@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from armillary.advice import command, install
+from armillary.files import cannot_write
 from armillary.machine import resources
 
 Status = Literal["ok", "warning", "failed"]
@@ -134,7 +135,7 @@ def check_disk(folder: Path) -> Check:
         f"{frames:,} frames of {FRAME_BYTES:,} bytes"
     )
     facts = {"free_bytes": free, "frames": frames, "episodes": episodes}
-    reason = _cannot_write(folder)
+    reason = cannot_write(folder)
     if reason:
         advice = "go to a folder that you can write in, or give one: --run DIR"
         return Check("disk", "failed", f"{folder} is not writable: {reason}", advice, facts)
@@ -150,7 +151,7 @@ def check_temporary() -> Check:
         folder = Path(tempfile.gettempdir())
     except OSError as error:  # none of those that Python tries
         return Check("temporary files", "failed", str(error), advice)
-    reason = _cannot_write(folder)
+    reason = cannot_write(folder)
     if reason:
         return Check("temporary files", "failed", f"{folder}: {reason}", advice)
     return Check("temporary files", "ok", f"{folder} is writable")
@@ -161,17 +162,6 @@ def version_of(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _cannot_write(folder: Path) -> str:
-    """Returns why nothing can be written in a folder, or an empty string."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))
-            file.flush()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
 
 
 def size_text(count: int) -> str:

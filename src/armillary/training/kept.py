@@ -13,12 +13,13 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from armillary.files import cannot_write
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def keep() -> None:
         or jax.config.values["jax_compilation_cache_dir"]
     ):
         return
-    reason = _cannot_write(kept.folder)
+    reason = cannot_write(kept.folder, make=True)
     if reason:
         log.warning(
             "%s cannot be written (%s), so the next start compiles everything again: set %s to a "
@@ -186,18 +187,6 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         log.debug("%s could not be deleted: %s", path, error)
-
-
-def _cannot_write(folder: Path) -> str:
-    """Returns why nothing can be written in a folder, which is made for this user alone, or ""."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))
-            file.flush()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
 
 
 def _listen(folder: Path) -> None:
