@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped, UInt8
@@ -11,8 +11,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped, UInt8
 from armillary.config import PlannerConfig
 from armillary.replay.positions import Windows
 from armillary.replay.sampler import Batch
-from armillary.search.tree import Found
 from armillary.spec import MASK, Spec
+
+if TYPE_CHECKING:
+    from armillary.search.tree import Found
 
 Observation = Mapping[str, Shaped[Array | np.ndarray, "environment *shape"]]
 """The fields of an observation by name, see `armillary.spec`."""
