@@ -208,8 +208,8 @@ def test_the_arena_against_a_program(armillary: Run, tmp_path: Path) -> None:
         (("--against", command, "--options", "Level=1"), "but Go programs have none"),
         (("--against", command, "--options", "Level"), "the option 'Level' has no value"),
         (("--against", command, "--seconds", 0), "seconds is 0.0, but it must be positive"),
-        ((run, "--against", command), "2 run folders were given, expected 1"),
-        ((), "1 run folders were given, expected 2"),
+        ((run, "--against", command), "run folders given: 2, expected: 1"),
+        ((), "run folders given: 1, expected: 2"),
     ):
         done = armillary("arena", run, *arguments, "--trust")
         assert done.returncode == 2, done.stderr

@@ -67,7 +67,7 @@ def run(argv: list[str]) -> int:
             raise UsageError(f"{name} is {value}, but it must not be negative")
     if (wanted := 2 if arguments.against is None else 1) != len(arguments.runs):
         raise UsageError(
-            f"{len(arguments.runs)} run folders were given, expected {wanted}: give two, or one "
+            f"run folders given: {len(arguments.runs)}, expected: {wanted}. Give two, or one "
             "and a program with --against"
         )
     for name in ("seconds", "timeout"):

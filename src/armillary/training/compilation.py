@@ -42,7 +42,7 @@ def tell(what: str) -> threading.Timer:
     Returns:
         What to `cancel()` when it is over.
     """
-    text = f"armillary: compiling {what}; this happens once in a process"
+    text = f"armillary: compiling {what} ..."
     timer = threading.Timer(PATIENCE, lambda: print(text, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
