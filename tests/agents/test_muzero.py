@@ -22,6 +22,7 @@ from armillary.config.schedule import all_rounds, updates_due
 from armillary.envs import side_by_side
 from armillary.envs.games import game, spec_of_game
 from armillary.errors import UsageError
+from armillary.machine.agent import example_batch
 from armillary.nets.muzero import History
 from armillary.objectives.muzero import muzero_loss
 from armillary.replay.episodes import EpisodeStore
@@ -184,6 +185,15 @@ def test_the_model_is_made_consistent_with_the_rows_that_followed(tmp_path: Path
     np.testing.assert_allclose(later.state[0], state.network.represent(history), rtol=1e-5)
     np.testing.assert_array_equal(later.valid[0], [True, False])  # what lies past the end: none
 
+    losses, key = [], jax.random.key(0)
+    for weight in (1.0, 5.0):
+        one = replace(agent, config=changed(agent.config, {"target.consistency": weight}))
+        _, metrics, _ = jax.jit(one.update)(state, example_batch(one.config, one), key)
+        losses.append({name: float(x) for name, x in metrics.items()})
+    assert losses[0]["loss/consistency"] == losses[1]["loss/consistency"] > 0
+    apart = losses[1]["loss/total"] - losses[0]["loss/total"]
+    np.testing.assert_allclose(apart, 4.0 * losses[0]["loss/consistency"], rtol=1e-3)
+
 
 def test_reanalyze_changes_what_the_paper_changes() -> None:
     plain = replace(TINY_MUZERO, target=replace(TINY_MUZERO.target, steps=None))
@@ -195,8 +205,6 @@ def test_reanalyze_changes_what_the_paper_changes() -> None:
 def test_the_target_network_follows_every_so_often() -> None:
     config = changed(TINY_MUZERO, {"reanalyze": True, "fresh.target_every": 2})
     agent, state, _ = _played(config)
-    from armillary.machine.agent import example_batch
-
     batch = example_batch(config, agent)
     update = jax.jit(agent.update)
     leaf = lambda tree: np.asarray(jax.tree.leaves(tree)[0])  # noqa: E731
