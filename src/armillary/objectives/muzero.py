@@ -85,7 +85,8 @@ def distance(
 ) -> Float[Array, " batch"]:
     """Returns 1 - cos of the angle between hidden states, each less its own mean.
 
-    EfficientZero (Eq. 3) compares projections of them, which have parameters of their own.
+    EfficientZero (Ye et al., 2021, Section 4.1) compares projections of them, which have parameters
+    of their own.
     """
     a, b = (x.reshape(len(x), -1) for x in (one, other))
     a, b = (x - jnp.mean(x, axis=-1, keepdims=True) for x in (a, b))
