@@ -34,19 +34,35 @@ def _start(folder: Path, config: Config) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(as_users=True))
 
 
-def _wait_for(process: subprocess.Popen[bytes], folder: Path, updates: int, episodes: int) -> None:
-    """Returns when the newest checkpoint is at least that far; fails if the process ends."""
+def _reached(folder: Path) -> tuple[int, int]:
+    """Returns the updates and episodes of the newest checkpoint; -1: there is none."""
     from armillary.errors import RunError
     from armillary.training import checkpoint
 
+    try:
+        meta = checkpoint.read_meta(folder / "checkpoints")
+    except RunError:
+        return -1, -1
+    return meta["updates"], meta["episodes"]
+
+
+def _wait_for(
+    process: subprocess.Popen[bytes],
+    folder: Path,
+    updates: int,
+    episodes: int,
+    before: tuple[int, int],
+) -> None:
+    """Returns when the process has come that far; fails if it ends.
+
+    The one before it may have come that far already, so its own checkpoint, another than the one
+    `before`, is waited for: a signal that comes while Python starts meets no handler.
+    """
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1].decode()
-        try:
-            meta = checkpoint.read_meta(folder / "checkpoints")
-        except RunError:
-            meta = {"updates": -1, "episodes": -1}
-        if meta["updates"] >= updates and meta["episodes"] >= episodes:
+        reached = _reached(folder)
+        if reached != before and reached[0] >= updates and reached[1] >= episodes:
             return
         time.sleep(0.01)
     raise AssertionError("the run did not get that far")
@@ -81,8 +97,9 @@ def test_a_stopped_run_ends_bit_identical(tmp_path: Path, config: Config) -> Non
         (signal.SIGKILL, 22, 5),
     ]
     for number, updates, episodes in stops:
+        before = _reached(stopped)
         process = _start(stopped, config)
-        _wait_for(process, stopped, updates, episodes * config.round_size)
+        _wait_for(process, stopped, updates, episodes * config.round_size, before)
         time.sleep(random.Random(updates).uniform(0, 0.05))
         process.send_signal(number)
         _, errors = process.communicate(timeout=120)
