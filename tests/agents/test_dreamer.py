@@ -59,8 +59,10 @@ def test_it_acts_within_bounds_and_the_same_again(run: Path) -> None:
     assert np.abs(actions).max() <= 1
     np.testing.assert_array_equal(actions, play())
     model = agent.world_model
-    states = model.rollout(agent.latent, np.zeros((4, model.action_size)))
-    assert model.reward(states).shape == (4,)
+    states, rewards = model.rollout(agent.latent, np.zeros((4, model.action_size)))
+    assert rewards.shape == (4,)
+    expected = agent.state.value(model.model.dynamics.features(states))[:, 0]
+    np.testing.assert_allclose(model.value(states), expected, rtol=1e-5)
 
 
 def test_the_commands_know_it(run: Path, capsys: pytest.CaptureFixture) -> None:

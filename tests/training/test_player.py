@@ -10,6 +10,7 @@ import pytest
 
 import armillary
 from armillary.agents.planet import Planet
+from armillary.agents.random import Random
 from armillary.cli import evaluate
 from armillary.config import PlannerConfig, SearchConfig
 from armillary.errors import UsageError
@@ -86,15 +87,34 @@ def test_what_it_believes_is_a_state_of_its_world_model(player: Player) -> None:
     latent = player.latent
     assert latent is not None
     assert latent.stochastic.shape == (TINY.model.stochastic,)
-    ahead = player.world_model.rollout(latent, np.zeros((3, 2)))
-    assert player.world_model.reward(ahead).shape == (3,)
+    _, rewards = player.world_model.rollout(latent, np.zeros((3, 2)))
+    assert rewards.shape == (3,)
     player.reset(seed=0)
     player.act(np.stack([image, image]))
     assert player.latent is not None
     assert player.latent.stochastic.shape == (2, TINY.model.stochastic)
-    other = Player(player.config, player.agent, (), {})
+    other = Player(player.config, Random(player.agent.spec), (), {})
     with pytest.raises(UsageError, match="no world model"):
         _ = other.world_model
+
+
+def test_its_plans_are_those_of_its_planner(player: Player) -> None:
+    """The oracle asks the agent itself, in the same states."""
+    model, agent = player.world_model, player.agent
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    states = model.encode(frames, np.zeros((3, 2)), every=True)
+    plans = model.plan(states, seed=5)
+    expected, _ = agent.choose(player.state, states, None, jax.random.key(5), False)
+    np.testing.assert_allclose(plans, np.clip(expected, -1, 1), atol=1e-5)
+    assert np.abs(plans - model.plan(states, seed=6)).max() > 1e-3
+    masked = model.plan(states, mask=np.tile([True, False], (3, 1)), seed=5)
+    assert (masked[:, 1] == 0).all()
+    assert (masked[:, 0] != 0).all()
+    one = jax.tree.map(lambda x: x[0], states)
+    assert model.plan(one).shape == (2,)
+    model.step(one, model.plan(one))
+    with pytest.raises(UsageError, match=r"mask has shape \(2,\), expected \(3, 2\)"):
+        model.plan(states, mask=np.array([True, False]))
 
 
 def test_whoever_waits_for_the_compiler_is_told(

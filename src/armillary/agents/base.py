@@ -84,6 +84,15 @@ class Predicts(Hashable, Protocol):
     ) -> UInt8[Array, "time height width 3"]: ...
 
 
+@runtime_checkable
+class Models(Protocol):
+    """An agent whose model can be looked into."""
+
+    def world_model(self, state: Any) -> Any:
+        """Returns its model with `encode`, `step`, `rollout`, `decode`, `plan` and `value`."""
+        ...
+
+
 def predicts_frames(agent: Any) -> TypeGuard[Predicts]:
     """Whether there are frames of an agent's predictions to show."""
     return isinstance(agent, Predicts) and agent.predicts_frames

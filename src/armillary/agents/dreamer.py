@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -24,6 +25,7 @@ from armillary.agents.world_model import (
 )
 from armillary.config import DreamerConfig, OptimizerConfig, planner_of
 from armillary.dynamics.base import LatentState
+from armillary.dynamics.learned import Value
 from armillary.dynamics.world_model import WorldModel
 from armillary.envs.catalogue import names
 from armillary.errors import UsageError
@@ -190,6 +192,12 @@ class Dreamer(WorldModelAgent):
         optimizers = (model_optimizer, policy_optimizer, value_optimizer)
         return DreamerState(state.model, policy, value, slow_value, optimizers, updates), metrics
 
+    def _value(self, state: DreamerState) -> Value | None:
+        """Returns the value model, unless the estimate of returns does without one (V_R)."""
+        if self.config.behavior.estimate == "rewards":
+            return None
+        return partial(_expected, state.model, state.value)
+
     def parts(
         self, state: DreamerState, batch: Batch, key: PRNGKeyArray
     ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
@@ -250,3 +258,8 @@ class Dreamer(WorldModelAgent):
         action, returns = jax.vmap(plan_one)(latent, mask, keys)
         value = state.value(state.model.dynamics.features(latent))[..., 0]
         return action, {"predicted_return": returns, "value": value}
+
+
+@jax.jit
+def _expected(model: WorldModel, value: Stack, states: LatentState) -> Float[Array, "*batch"]:
+    return value(model.dynamics.features(states))[..., 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from armillary.agents.base import Acting, Observation
+from armillary.agents.hidden import HiddenModel, stepped
 from armillary.agents.random import uniform
 from armillary.config.muzero import MuZeroConfig
 from armillary.config.schedule import all_rounds, updates_due
@@ -94,6 +96,12 @@ class Searcher:
     def discount(self) -> float:
         """gamma."""
         return 1.0 if self.is_game else self.config.target.discount
+
+    def world_model(self, state: MuZeroState) -> HiddenModel:
+        """Returns its model to look into."""
+        return HiddenModel(
+            state.network, self.spec, self._history, partial(_searched, self, state.network)
+        )
 
     @property
     def _history(self) -> int:
@@ -182,9 +190,24 @@ class Searcher:
         return self.search_from(network, network.represent(history), legal, key, explore)
 
     def search_from(
-        self, network: MuZeroNetwork, state: Any, legal: Any, key: PRNGKeyArray, explore: bool
+        self,
+        network: MuZeroNetwork,
+        state: Any,
+        legal: Any,
+        key: PRNGKeyArray,
+        explore: bool,
+        simulations: int | None = None,
     ) -> Found:
-        """Searches from hidden states of the representation."""
+        """Searches from hidden states of the representation.
+
+        Args:
+            network: h, g and f.
+            state: hidden states, one leading axis.
+            legal: which actions may be taken at the root; None: all.
+            key: of the noise.
+            explore: with noise.
+            simulations: None: as many as the settings say.
+        """
         logits, value = network.predict(state)
         return search(
             model,
@@ -192,6 +215,7 @@ class Searcher:
             Root(logits, value_of(value), state),
             key,
             self.config.search,
+            simulations=simulations,
             legal=legal,
             discount=self.discount,
             players=self.spec.players,
@@ -217,8 +241,19 @@ def model(
     network: MuZeroNetwork, state: Any, action: Int32[Array, " batch"]
 ) -> tuple[Any, Float[Array, " batch"], Float[Array, "batch action"], Float[Array, " batch"]]:
     """Returns the next state, its reward, and its prior and value: what a search asks for."""
-    one_hot = jax.nn.one_hot(action, network.actions)
-    state, reward = network.step(state, one_hot)
+    state, reward = stepped(network, state, jax.nn.one_hot(action, network.actions))
     logits, value = network.predict(state)
-    numbers = jnp.zeros(len(action)) if reward is None else value_of(reward)
-    return state, numbers, logits, value_of(value)
+    return state, reward, logits, value_of(value)
+
+
+@partial(jax.jit, static_argnums=(0, 5))
+def _searched(
+    searcher: Searcher,
+    network: MuZeroNetwork,
+    states: Any,
+    legal: Any,
+    key: PRNGKeyArray,
+    simulations: int | None,
+) -> Found:
+    """Searches from hidden states, without noise."""
+    return searcher.search_from(network, states, legal, key, False, simulations)

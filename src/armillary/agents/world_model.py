@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import equinox as eqx
@@ -18,6 +19,7 @@ from armillary.agents.base import Observation, masked
 from armillary.agents.random import uniform
 from armillary.config import OptimizerConfig, WorldModelConfig
 from armillary.dynamics.base import LatentState
+from armillary.dynamics.learned import LearnedModel, Value
 from armillary.dynamics.prediction import predict_images
 from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
@@ -148,6 +150,16 @@ class WorldModelAgent(abc.ABC):
         changed = jax.random.bernoulli(chance_key, collection.random_actions, (len(action), 1))
         return jnp.where(changed, other, action)
 
+    def world_model(self, state: Any) -> LearnedModel:
+        """Returns its world model to look into."""
+        choose = partial(_choose, self, state)
+        bits = self.config.objective.bits
+        return LearnedModel(state.model, self.spec, bits, choose, self._value(state))
+
+    def _value(self, state: Any) -> Value | None:
+        """Returns what estimates the value of states, if there is anything."""
+        return None
+
     @property
     def predicts_frames(self) -> bool:
         """Whether the world model has a decoder, and of images."""
@@ -173,6 +185,13 @@ class WorldModelAgent(abc.ABC):
         """
         objective = self.config.objective
         return predict_images(state.model, observations, actions, key, objective, context=context)
+
+
+@partial(jax.jit, static_argnums=0)
+def _choose(
+    agent: WorldModelAgent, state: Any, latent: LatentState, mask: Any, key: PRNGKeyArray
+) -> Array:
+    return agent.choose(state, latent, mask, key, False)[0]
 
 
 def init_model(

@@ -14,19 +14,18 @@ import jax
 import numpy as np
 
 from armillary import seeding
-from armillary.agents.base import Actor
+from armillary.agents.base import Actor, Models
+from armillary.agents.hidden import HiddenModel
 from armillary.agents.registry import make_agent
 from armillary.config import (
     Backend,
     Config,
     PlannerConfig,
     SearchConfig,
-    WorldModelConfig,
 )
 from armillary.config.otherwise import acting, searching
 from armillary.dynamics.base import LatentState
 from armillary.dynamics.learned import LearnedModel
-from armillary.dynamics.world_model import WorldModel
 from armillary.envs import make
 from armillary.envs import named as named_tasks
 from armillary.envs import side_by_side as make_side_by_side
@@ -79,19 +78,18 @@ class Player:
         )
 
     @property
-    def world_model(self) -> LearnedModel:
-        """Its world model, to look into: states, imagination, frames and rewards.
+    def world_model(self) -> LearnedModel | HiddenModel:
+        """Its model, to look into: states, imagination, rewards, plans, and frames if it has any.
 
         Raises:
             UsageError: it has none.
         """
-        model = getattr(self.state, "model", None)
-        if not isinstance(model, WorldModel) or not isinstance(self.config, WorldModelConfig):
+        if not isinstance(self.agent, Models):
             raise UsageError(
-                f"the agent {self.config.agent!r} predicts no observations, so it has no "
-                "world model to look into: planet and dreamer have"
+                f"the agent {self.config.agent!r} has no world model to look into: planet, dreamer "
+                "and muzero have"
             )
-        return LearnedModel(model, self.agent.spec, self.config.objective.bits)
+        return self.agent.world_model(self.state)
 
     @property
     def latent(self) -> LatentState | None:
