@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from armillary.cli.options import is_game_of, parse
@@ -68,6 +69,8 @@ class Arguments:
     """Measure every rendering back end that works here."""
     json: bool = False
     """Print one JSON object, and nothing else, on standard output."""
+    against: Path | None = None
+    """An earlier report, as `--json` prints it: what has become slower or faster since."""
     quick: bool = False
     """A tiny agent, once: to see that everything works. The numbers mean nothing."""
 
@@ -78,10 +81,17 @@ def run(argv: list[str]) -> int:
     if arguments.repeats < 1:
         raise UsageError(f"repeats is {arguments.repeats}, but it must be at least 1")
     config = _config(arguments)
+    if arguments.against and arguments.simulators:
+        raise UsageError("--against compares agents: leave --simulators out")
     if arguments.simulators:
         return _simulators(arguments, config)
     from armillary.machine.bench import measure
+    from armillary.machine.comparison import check_same, compare, lines, read_report
 
+    earlier = read_report(arguments.against) if arguments.against else None
+    if earlier:  # before minutes of measuring
+        of = {"agent": config.agent, "preset": config.preset, "task": config.task}
+        check_same(earlier, of)
     with own_stdout() as out:
         report = measure(
             config,
@@ -90,7 +100,16 @@ def run(argv: list[str]) -> int:
             sizes=(256,) if arguments.quick else None,
             say=lambda text: say(f"measuring: {text}"),
         )
-        show(json.dumps(report) if arguments.json else table(report, config), out)
+        changes = compare(report, earlier) if earlier else []
+        if arguments.json:
+            against = {"against": {c.name: c.as_dict() for c in changes}} if earlier else {}
+            show(json.dumps(report | against), out)
+            return 0
+        show(table(report, config), out)
+        if earlier:
+            show(
+                "\n".join([f"\nBeside {arguments.against}:", *lines(changes, report, earlier)]), out
+            )
     return 0
 
 

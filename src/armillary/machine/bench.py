@@ -8,6 +8,7 @@ random: the time does not depend on what is learned.
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -139,6 +140,7 @@ def describe() -> dict[str, Any]:
     cores = resources.cores()
     return {
         "armillary": __version__,
+        "python": platform.python_version(),
         "jax": jax.__version__,
         "platform": device.platform,
         "device": device.device_kind,

@@ -12,6 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from armillary.config import Config
 from armillary.envs import make, rendering
 from armillary.envs.catalogue import names, tasks
@@ -44,12 +46,15 @@ class Timing:
     def as_dict(self, matrix_rate: float | None = None) -> dict[str, Any]:
         """Returns plain numbers: `per_second` of the median time, operations of the best.
 
+        `quartile_seconds` are the two between which the middle half of the times lies.
+
         Args:
             matrix_rate: Operations per second of the machine, to give fractions of it.
         """
         result: dict[str, Any] = {
             "best_seconds": self.best,
             "median_seconds": self.median,
+            "quartile_seconds": np.quantile(self.seconds, [0.25, 0.75]).tolist(),
             "repeats": len(self.seconds),
             "per_second": 1 / self.median,
         }
