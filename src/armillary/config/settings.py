@@ -179,9 +179,12 @@ class UpdatesConfig:
     checkpoint_minutes: float = 2.0
     """Minutes between two checkpoints. Finished episodes are kept anyway; what came after the last
     checkpoint is computed again when the run goes on."""
+    devices: int = 1
+    """Devices of this machine among which each batch is divided; 0: all that JAX finds."""
 
     def __post_init__(self) -> None:
         positive(self, "collect_interval", "batch_size", "checkpoint_minutes")
+        require(self.devices >= 0, f"devices is {self.devices}, but it must not be negative")
 
 
 @dataclass(frozen=True)

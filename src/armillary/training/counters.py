@@ -93,8 +93,12 @@ def _of_today(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     return rest | {"spec": spec.as_dict()}
 
 
-def machine() -> dict[str, int | str]:
-    """Returns what the last bits of a run depend on: the device, the cores (on a CPU), JAX."""
+def machine(devices: int = 1) -> dict[str, int | str]:
+    """Returns what the last bits of a run depend on: the device, the cores (on a CPU), JAX.
+
+    Args:
+        devices: how many divide a batch; said where it is more than one.
+    """
     import jax
 
     device = jax.devices()[0]
@@ -102,7 +106,7 @@ def machine() -> dict[str, int | str]:
     if device.platform == "cpu":
         affinity = getattr(os, "sched_getaffinity", None)
         facts["cores"] = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return facts
+    return facts | ({"devices": devices} if devices > 1 else {})
 
 
 def warn_of_another_machine(
@@ -118,7 +122,7 @@ def warn_of_another_machine(
     if before is None or now is None:
         return
     changes = ", ".join(
-        f"{name} {before.get(name)} before and {now.get(name)} now"
+        f"{name} {before.get(name, 1)} before and {now.get(name, 1)} now"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     )

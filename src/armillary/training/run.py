@@ -39,6 +39,7 @@ MAY_CHANGE = {
     "preset",
     "wandb",
     "training.checkpoint_minutes",
+    "training.devices",
     "environment.processes",
     "environment.step_timeout",
 }

@@ -23,6 +23,7 @@ from armillary.spec import Spec
 from armillary.training import compilation
 from armillary.training.collecting import Collector
 from armillary.training.counters import Counters, machine, simulator_steps
+from armillary.training.devices import Devices
 from armillary.training.evaluation import Scores
 from armillary.training.judges import Verdict
 from armillary.training.logger import Logger
@@ -59,8 +60,10 @@ class Trainer:
         agent = make_agent(config, self.spec)
         assert isinstance(agent, Agent)  # see `Config.check_trained`
         self.agent = agent
+        self.devices = Devices(config.training.devices, config.training.batch_size)
         self.update = jax.jit(self._update, donate_argnums=0)
-        now = Counters(self.spec.as_dict(), config=to_dict(config), machine=machine())
+        facts = machine(self.devices.count)
+        now = Counters(self.spec.as_dict(), config=to_dict(config), machine=facts)
         self.state, self.counters, saved = restore(run, config, self.agent, now)
         run.open(config)  # all that can be wrong with the request has been seen by now
         self._prepare()
@@ -145,7 +148,8 @@ class Trainer:
         key = seeding.purpose_key(seed, "update")
         numbers = range(counters.updates, due)
         generators = (seeding.generator(seed, "batch", number) for number in numbers)
-        with prefetch(self.sampler, generators, transfer=jax.device_put) as batches:
+        self.state = self.devices.everywhere(self.state)
+        with prefetch(self.sampler, generators, transfer=self.devices.divide) as batches:
             for batch in batches:
                 self.stop.check()
                 with self.progress.compiling("the update"):
@@ -160,9 +164,11 @@ class Trainer:
                 self.progress.update(updates=counters.updates, losses=shown(values))
                 self.on_progress(counters)
                 self.saver.if_due(state)
+        self.state = self.devices.on_first(self.state)
 
     def _update(self, state: Any, batch: Batch, key: PRNGKeyArray, counter: int) -> Any:
-        return self.agent.update(state, batch, jax.random.fold_in(key, counter))
+        state, *known = self.agent.update(state, batch, jax.random.fold_in(key, counter))
+        return self.devices.keep_everywhere(state), *known
 
     def _collect(self, *, seeding_model: bool = False) -> None:
         """Collects a round of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
