@@ -257,7 +257,7 @@ def test_another_number_of_cores_is_said(
     run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = {**counters.machine(), "cores": 77}
-    monkeypatch.setattr(trainer, "machine", lambda: now)
+    monkeypatch.setattr(trainer, "machine", lambda *_: now)
     train(TINY, run)
     (record,) = caplog.records
     assert "and 77 now" in record.getMessage()
