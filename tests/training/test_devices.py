@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 
 from armillary.errors import UsageError
+from armillary.training import hosts
 from armillary.training.devices import Devices
 from armillary.training.loop import train
 from armillary.training.player import load
 from conftest import environment
-from settings import TINY
+from settings import TINY, options
 
 TESTS = Path(__file__).parents[1]
 
@@ -60,3 +62,42 @@ def test_two_devices_learn_what_one_does(
         np.testing.assert_allclose(a, b, atol=2e-3)
     train(replace(TINY, episodes=5), tmp_path / "run")
     assert "devices 2 before and 1 now" in caplog.text
+
+
+@pytest.mark.slow
+def test_two_hosts_learn_what_one_does(tmp_path: Path, trained: Path) -> None:
+    """Two processes: the second has no folder, and ends when the first does."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "armillary", "train"),
+                *("--run", str(tmp_path / f"run{number}")),
+                *("--hosts", f"localhost:{port},2,{number}"),
+                *options(TINY),
+            ],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    (out, errors), (_, of_second) = [process.communicate(timeout=500) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors[-2000:] + of_second
+    assert "this agent" in out
+    assert "which the first process trained" in of_second
+    assert not (tmp_path / "run1").exists()
+    np.testing.assert_allclose(_losses(tmp_path / "run0"), _losses(trained), rtol=1e-3)
+
+
+def test_which_process_this_is_must_be_clear() -> None:
+    for where, words in (
+        ("localhost", "give auto, or ADDRESS:PORT,N,I"),
+        ("localhost:1,2,x", "give auto, or"),
+        ("localhost:1,2,2", "process 2 of 2: they are counted from 0"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            hosts.connect(where)

@@ -51,6 +51,9 @@ class Arguments(Generic[AgentConfig]):
     config: Annotated[AgentConfig, tyro.conf.arg(name="")]
     run: Path | None = None
     """Run folder. Default: runs/<task>-<agent>-<preset>-seed<N>. A run that is there goes on."""
+    hosts: str | None = None
+    """Share the updates between several processes, each started with the same command: auto on a
+    cluster that JAX knows, or ADDRESS:PORT,N,I, where the first of N listens, and which this is."""
     trust: bool = False
     """Run the Python module that the folder of a continued run names as its task."""
 
@@ -84,13 +87,19 @@ def run(argv: list[str]) -> int:
     say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
 
     from armillary.studies.report import write_report
+    from armillary.training import hosts
     from armillary.training.loop import train
     from armillary.training.signals import Stopped
 
+    if arguments.hosts is not None:
+        hosts.connect(arguments.hosts)
     try:
         results = train(config, place)
     except Stopped as stopped:
         raise _with_advice(stopped, folder, trust) from None
+    if not hosts.leads():
+        say("the run has ended, which the first process trained")
+        return 0
     failures: list[tuple[Path, Exception]] = []
     files = write_report(place, lambda path, error: failures.append((path, error)))
     show(f"{_scores(results)}\n{_advice(results, folder, files, trust)}")

@@ -13,9 +13,10 @@ from armillary.config.schedule import all_rounds, evaluation_due, seed_rounds, u
 from armillary.envs.build import agreed
 from armillary.errors import UsageError
 from armillary.spec import Spec
-from armillary.training import minari
+from armillary.training import hosts, minari
 from armillary.training.collecting import Collector, collectors
 from armillary.training.counters import Counters, simulator_steps
+from armillary.training.devices import follow
 from armillary.training.kept import keep
 from armillary.training.offline import begun, bring, check_records, source_spec
 from armillary.training.run import Run
@@ -32,6 +33,9 @@ def train(
 ) -> dict[str, Any]:
     """Trains an agent in a run folder, or continues the run that is there.
 
+    Of several processes that `jax.distributed.initialize` has joined, all are to call it with the
+    same configuration: the first one trains, and the others compute their parts of its updates.
+
     Args:
         config: the run's configuration.
         folder: the run folder. If it holds a run of this configuration, that run goes on from
@@ -42,7 +46,8 @@ def train(
             and returns, losses or scores by name. What it raises ends the run, which can go on.
 
     Returns:
-        What `results.json` holds: the scores of the trained agent and of random actions.
+        What `results.json` holds: the scores of the trained agent and of random actions. Nothing,
+        where another process trains.
 
     Raises:
         UsageError: the folder holds a run of another configuration, or the task is unknown.
@@ -54,6 +59,20 @@ def train(
     config.check_trained()
     know(config)
     keep()
+    if hosts.many() and not hosts.leads():
+        follow(config)
+        return {}
+    with hosts.leading():
+        return _trained(config, folder, on_progress, on_metrics)
+
+
+def _trained(
+    config: Config,
+    folder: str | Path,
+    on_progress: Callable[[Counters], None],
+    on_metrics: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Trains, and returns what `results.json` holds."""
     place = Path(folder).absolute()  # an environment may change the working folder
     config = Run(place).check(config)
     with ExitStack() as stack:

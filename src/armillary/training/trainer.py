@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import mean
 from typing import Any
 
 import jax
-from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
 from armillary.agents.base import Agent, Records
@@ -18,12 +18,12 @@ from armillary.config.schedule import all_rounds, evaluation_due, seed_rounds, u
 from armillary.errors import EnvironmentFailure
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
-from armillary.replay.sampler import Batch, prefetch
+from armillary.replay.sampler import prefetch
 from armillary.spec import Spec
 from armillary.training import compilation
 from armillary.training.collecting import Collector
 from armillary.training.counters import Counters, machine, simulator_steps
-from armillary.training.devices import Devices
+from armillary.training.devices import Devices, updated
 from armillary.training.evaluation import Scores
 from armillary.training.judges import Verdict
 from armillary.training.logger import Logger
@@ -61,7 +61,7 @@ class Trainer:
         assert isinstance(agent, Agent)  # see `Config.check_trained`
         self.agent = agent
         self.devices = Devices(config.training.devices, config.training.batch_size)
-        self.update = jax.jit(self._update, donate_argnums=0)
+        self.update = jax.jit(partial(updated, self.agent, self.devices), donate_argnums=0)
         facts = machine(self.devices.count)
         now = Counters(self.spec.as_dict(), config=to_dict(config), machine=facts)
         self.state, self.counters, saved = restore(run, config, self.agent, now)
@@ -148,13 +148,14 @@ class Trainer:
         key = seeding.purpose_key(seed, "update")
         numbers = range(counters.updates, due)
         generators = (seeding.generator(seed, "batch", number) for number in numbers)
-        self.state = self.devices.everywhere(self.state)
+        self.state = self.devices.everywhere(self.state, self.spec)
         with prefetch(self.sampler, generators, transfer=self.devices.divide) as batches:
             for batch in batches:
                 self.stop.check()
                 with self.progress.compiling("the update"):
+                    shared = self.devices.share(batch, counters.updates)
                     state, metrics, *of_steps = self.update(
-                        self.state, batch, key, counters.updates
+                        self.state, shared, key, counters.updates
                     )
                 values = {name: float(x) for name, x in jax.device_get(metrics).items()}
                 self.record.update(values)
@@ -165,10 +166,6 @@ class Trainer:
                 self.on_progress(counters)
                 self.saver.if_due(state)
         self.state = self.devices.on_first(self.state)
-
-    def _update(self, state: Any, batch: Batch, key: PRNGKeyArray, counter: int) -> Any:
-        state, *known = self.agent.update(state, batch, jax.random.fold_in(key, counter))
-        return self.devices.keep_everywhere(state), *known
 
     def _collect(self, *, seeding_model: bool = False) -> None:
         """Collects a round of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
