@@ -105,6 +105,11 @@ def test_every_equation_is_drawn(site: Path) -> None:
         assert "\\(" not in re.sub('alttext="[^"]*"', "", text)
 
 
+def test_videos_play_in_the_page(site: Path) -> None:
+    text = (site / "gallery.html").read_text()
+    assert text.count("<video src=") == text.count(".mp4") >= 3
+
+
 def test_the_code_is_shown(site: Path) -> None:
     """A link to a file of the repository leads to the file."""
     page = (site / "planet.html").read_text()
