@@ -31,6 +31,7 @@ RUN_BY = {
     "docs/studies.md": "test_readme.py",
     "docs/tutorials/environment.md": "test_snippets.py",
     "docs/tutorials/reading-a-run.md": "test_snippets.py",
+    "docs/world-model.md": "test_world_model_page.py",
 }
 """Which test runs the Python of a page."""
 
