@@ -144,6 +144,9 @@ def test_shapes_are_as_they_are_written(site: Path) -> None:
     assert 'embeddings: Float[Array, "time batch embedding"],' in _text(site, "dynamics")
     assert '-> Float[Array, "*batch features"]' in _text(site, "dynamics")
     assert '-> Float[Array, " candidates"]' in _text(site, "armillary")
+    for page in (site / "reference").glob("*.html"):
+        eaten = re.findall(r"<em>[^<]*\([^<]*</em>", page.read_text())
+        assert not eaten, f"{page.name}: put `(*batch, A)` in backticks: {eaten}"
 
 
 def _text(site: Path, name: str) -> str:
