@@ -33,7 +33,9 @@ class Actor(Hashable, Protocol):
     """Anything that acts: pure functions over a state and a belief, both PyTrees."""
 
     @property
-    def spec(self) -> Spec: ...
+    def spec(self) -> Spec:
+        """What it observes, and its actions."""
+        ...
 
     def init(self, key: PRNGKeyArray) -> PyTree:
         """Returns random parameters."""
@@ -56,7 +58,15 @@ class Actor(Hashable, Protocol):
         key: PRNGKeyArray,
         explore: bool,
     ) -> tuple[PyTree, Float[Array, "environment action"], dict[str, Array]]:
-        """Returns the next belief, actions as the spec has them, and what else is known of them."""
+        """Returns the next belief, actions as the spec has them, and what else is known of them.
+
+        Args:
+            state: the parameters.
+            belief: what is believed of each environment before this observation.
+            observation: the fields by name, a leading axis of environments.
+            key: of all that is random.
+            explore: whether to act as data collection does, rather than as well as possible.
+        """
         ...
 
 
@@ -64,7 +74,19 @@ class Actor(Hashable, Protocol):
 class Agent(Actor, Protocol):
     """An actor that learns."""
 
-    def update(self, state: Any, batch: Batch, key: PRNGKeyArray) -> Updated: ...
+    def update(self, state: Any, batch: Batch, key: PRNGKeyArray) -> Updated:
+        """Takes one gradient step; compiles under `jax.jit`.
+
+        Args:
+            state: the parameters, and all else that an agent keeps: optimisers, target networks.
+            batch: chunks of experience, or single steps with the rows around them.
+            key: of all that is random.
+
+        Returns:
+            The next state and the metrics that are logged; of an agent that `LearnsFromSteps` also
+            the new priorities of these.
+        """
+        ...
 
 
 @runtime_checkable
@@ -72,7 +94,9 @@ class Predicts(Hashable, Protocol):
     """An agent that can predict frames, if its model was made to: ask `predicts_frames`."""
 
     @property
-    def predicts_frames(self) -> bool: ...
+    def predicts_frames(self) -> bool:
+        """Whether its model was made to predict images."""
+        ...
 
     def predict(
         self,
@@ -81,7 +105,18 @@ class Predicts(Hashable, Protocol):
         actions: Float[Array, "time action"],
         key: PRNGKeyArray,
         context: int,
-    ) -> UInt8[Array, "time height width 3"]: ...
+    ) -> UInt8[Array, "time height width 3"]:
+        """Returns the frames of one episode as the model sees them, open loop after the context.
+
+        Args:
+            state: the parameters.
+            observations: the fields by name, a leading axis of time; no more than the context of
+                them is looked at.
+            actions: `actions[t]` led to row t.
+            key: of all that is random.
+            context: rows that are seen.
+        """
+        ...
 
 
 @runtime_checkable
@@ -108,7 +143,9 @@ class Records(Protocol):
     """
 
     @property
-    def records(self) -> tuple[str, ...]: ...
+    def records(self) -> tuple[str, ...]:
+        """The names."""
+        ...
 
 
 @runtime_checkable
@@ -130,7 +167,9 @@ class LearnsFromSteps(Protocol):
     """
 
     @property
-    def windows(self) -> Windows: ...
+    def windows(self) -> Windows:
+        """Which rows around a step its batches have."""
+        ...
 
     @property
     def recorded(self) -> dict[str, tuple[int, ...]]:
@@ -162,7 +201,9 @@ class Describes(Protocol):
     """An agent that says what its acting is, as a planner does; of any other it is `Acting()`."""
 
     @property
-    def acting(self) -> Acting: ...
+    def acting(self) -> Acting:
+        """What it does for one action."""
+        ...
 
 
 @runtime_checkable

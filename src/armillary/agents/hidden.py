@@ -114,7 +114,7 @@ class HiddenModel:
 
         Args:
             state: where to start.
-            action: shape (*batch), or (*batch, A) one-hot.
+            action: shape `(*batch,)`, or `(*batch, A)` one-hot.
 
         Raises:
             UsageError: the action does not fit the state.

@@ -173,8 +173,8 @@ class LearnedModel:
             seed: of what is random in the choice.
 
         Returns:
-            What an environment takes, and `step` too: shape (*batch, A), of discrete actions
-            numbers of shape (*batch).
+            What an environment takes, and `step` too: shape `(*batch, A)`, of discrete actions
+            numbers of shape `(*batch,)`.
 
         Raises:
             UsageError: there is no agent, or the mask does not fit.
