@@ -14,8 +14,8 @@ from armillary.explore.server import Served
 from armillary.training.loop import train
 from conftest import once
 from folders import untrained
-from tabs import Tab, page
 from settings import TINY_DREAMER, TINY_GAME
+from tabs import Tab, page
 
 PLANET, BLIND, DREAMER, GAME = range(4)
 """Numbers of the runs: Dreamer's model once without a decoder, and once with one."""

@@ -21,8 +21,8 @@ from armillary.explore.server import Served
 from armillary.explore.table import Table
 from armillary.replay.episodes import EpisodeStore
 from folders import forged, untrained
-from tabs import Tab, page
 from settings import TINY_MUZERO
+from tabs import Tab, page
 
 from .conftest import BLIND, DREAMER, GAME, PLANET
 
