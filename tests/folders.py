@@ -85,8 +85,8 @@ def untrained(config: Config, folder: Path, shaken: float = 0.0) -> Path:
     Args:
         config: of the run.
         folder: of the run.
-        shaken: standard deviation of noise on its parameters, which otherwise find everything
-            equally good.
+        shaken: standard deviation of noise on a network of MuZero, which otherwise finds
+            everything equally good.
     """
     if is_game(config.task, config.environment.kwargs):
         spec = spec_of_game(game(config.task, config.environment.kwargs))
@@ -96,10 +96,11 @@ def untrained(config: Config, folder: Path, shaken: float = 0.0) -> Path:
     run = Run(folder)
     run.open(config)
     state = make_agent(config, spec).init(seeding.key(config.seed, "init"))
-    random = np.random.default_rng(0)
-    network = jax.tree.map(
-        lambda x: x + shaken * random.normal(size=x.shape).astype(x.dtype), state.network
-    )
-    state = state._replace(network=network)
+    if hasattr(state, "network"):
+        random = np.random.default_rng(0)
+        network = jax.tree.map(
+            lambda x: x + shaken * random.normal(size=x.shape).astype(x.dtype), state.network
+        )
+        state = state._replace(network=network)
     checkpoint.save(run.checkpoints, state, asdict(counters))
     return folder

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from armillary.config import PlannerConfig
-from armillary.planners.cem import cem, cem_on_host
+from armillary.planners.cem import cem, cem_on_host, cem_trace
 from armillary.planners.rollout import JaxModel, PythonModel, plan
 
 CONFIG = PlannerConfig(horizon=4, iterations=6, candidates=200, elites=20)
@@ -208,6 +208,21 @@ def test_a_bare_function_is_refused() -> None:
     assert done.returncode == 1
     assert "UsageError" in done.stderr
     assert "wrap a function in armillary.JaxModel" in done.stderr
+
+
+def test_a_trace_shows_how_the_same_plan_was_found() -> None:
+    key, evaluate = jax.random.key(1), partial(_quadratic, TARGET)
+    plan, trace = cem_trace(evaluate, key, action_size=2, config=CONFIG)
+    for ours, theirs in zip(plan, cem(evaluate, key, action_size=2, config=CONFIG), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert trace.candidates.shape == (6, 200, 4, 2)
+    for candidates, returns, mean, std in zip(*trace, strict=True):
+        np.testing.assert_allclose(returns, evaluate(candidates, key), atol=1e-5)
+        elites = np.asarray(candidates)[np.argsort(-np.asarray(returns))[:20]]
+        np.testing.assert_allclose(mean, elites.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(std, elites.std(axis=0), atol=1e-5)
+    np.testing.assert_array_equal(trace.mean[-1], plan.mean)
+    np.testing.assert_array_equal(trace.std[-1], plan.std)
 
 
 def test_the_same_key_gives_the_same_plan() -> None:

@@ -160,6 +160,18 @@ class Searches(Protocol):
 
 
 @runtime_checkable
+class Plans(Protocol):
+    """An agent that plans by the cross-entropy method, if it is so set: ask `plans`."""
+
+    @property
+    def plans(self) -> bool: ...
+
+    def plan_of(self, state: Any, latent: Any, mask: Any, key: PRNGKeyArray) -> dict[str, Any]:
+        """Returns the arguments of `planners.cem.cem` in one environment."""
+        ...
+
+
+@runtime_checkable
 class LearnsFromSteps(Protocol):
     """An agent whose batches are single steps with the rows around them, not chunks.
 

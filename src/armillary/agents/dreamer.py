@@ -236,28 +236,44 @@ class Dreamer(WorldModelAgent):
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, "environment action"], dict[str, Array]]:
         """Plans in each environment, with the value and the actor's proposals if it is so set."""
-        planner, discount = self.config.planner, self.config.behavior.discount
-        beyond = Beyond(state.value, discount) if planner.value else None
 
         def plan_one(latent: LatentState, mask: Any, key: PRNGKeyArray) -> Any:
-            actor_key = jax.random.fold_in(key, planner.iterations + 1)  # `cem` takes those before
-            actors: dict[str, Array] = {}
-            if planner.proposed or planner.start == "actor":
-                count = max(planner.proposed, 1)
-                sequences = actor_sequences(
-                    state.model, state.policy, latent, mask, actor_key,
-                    count=count, horizon=planner.horizon,
-                )  # fmt: skip
-                actors |= {"proposals": sequences} if planner.proposed else {}
-                actors |= {"mean": sequences[0]} if planner.start == "actor" else {}
-            evaluate = used(latent_returns(state.model, latent, beyond), mask)
-            plan = cem(evaluate, key, action_size=self.spec.action.size, config=planner, **actors)
+            plan = cem(**self.plan_of(state, latent, mask, key))
             return plan.mean[0], plan.predicted_return
 
         keys = jax.random.split(key, latent.stochastic.shape[0])
         action, returns = jax.vmap(plan_one)(latent, mask, keys)
         value = state.value(state.model.dynamics.features(latent))[..., 0]
         return action, {"predicted_return": returns, "value": value}
+
+    @property
+    def plans(self) -> bool:
+        """Whether it acts by a plan in place of its policy."""
+        return self.config.act == "plan"
+
+    def plan_of(
+        self, state: DreamerState, latent: LatentState, mask: Any, key: PRNGKeyArray
+    ) -> dict[str, Any]:
+        """Returns what `cem` is given in one environment, for a plan or for its trace."""
+        planner, discount = self.config.planner, self.config.behavior.discount
+        beyond = Beyond(state.value, discount) if planner.value else None
+        actor_key = jax.random.fold_in(key, planner.iterations + 1)  # `cem` takes those before
+        actors: dict[str, Array] = {}
+        if planner.proposed or planner.start == "actor":
+            count = max(planner.proposed, 1)
+            sequences = actor_sequences(
+                state.model, state.policy, latent, mask, actor_key,
+                count=count, horizon=planner.horizon,
+            )  # fmt: skip
+            actors |= {"proposals": sequences} if planner.proposed else {}
+            actors |= {"mean": sequences[0]} if planner.start == "actor" else {}
+        return {
+            "evaluate": used(latent_returns(state.model, latent, beyond), mask),
+            "key": key,
+            "action_size": self.spec.action.size,
+            "config": planner,
+            **actors,
+        }
 
 
 @jax.jit

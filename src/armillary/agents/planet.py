@@ -73,10 +73,25 @@ class Planet(WorldModelAgent):
         """Plans in each environment (Algorithm 2); returns also the `predicted_return` of each."""
 
         def plan_one(latent: LatentState, mask: Any, key: PRNGKeyArray) -> Any:
-            evaluate = used(latent_returns(state.model, latent), mask)
-            plan = cem(evaluate, key, action_size=self.spec.action.size, config=self.config.planner)
+            plan = cem(**self.plan_of(state, latent, mask, key))
             return plan.mean[0], plan.predicted_return
 
         keys = jax.random.split(key, latent.stochastic.shape[0])
         action, returns = jax.vmap(plan_one)(latent, mask, keys)
         return action, {"predicted_return": returns}
+
+    @property
+    def plans(self) -> bool:
+        """Always."""
+        return True
+
+    def plan_of(
+        self, state: PlanetState, latent: LatentState, mask: Any, key: PRNGKeyArray
+    ) -> dict[str, Any]:
+        """Returns what `cem` is given in one environment, for a plan or for its trace."""
+        return {
+            "evaluate": used(latent_returns(state.model, latent), mask),
+            "key": key,
+            "action_size": self.spec.action.size,
+            "config": self.config.planner,
+        }

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train an agent on a task, or continue a run",
     "evaluate": "score an agent over noise-free episodes",
     "video": "write a video of an agent, or of its model's predictions beside the truth",
+    "explore": "look into runs in the browser: curves, dreams, plans, latent spaces, games",
     "play": "play a board game against an agent, in the terminal or from another program",
     "tree": "draw the tree of one search of an agent, or print it as JSON",
     "arena": "let an agent of a board game play against another one, or stockfish or gnugo",

@@ -42,6 +42,22 @@ class _Belief(NamedTuple):
     std: Float[Array, "horizon action"]
 
 
+class Trace(NamedTuple):
+    """What a search weighed, iteration by iteration.
+
+    Attributes:
+        candidates: J action sequences of each iteration, as they were evaluated.
+        returns: predicted for each of them.
+        mean: mu after each iteration.
+        std: sigma after each iteration; before the first it is 1.
+    """
+
+    candidates: Float[Array, "iterations candidates horizon action"]
+    returns: Float[Array, "iterations candidates"]
+    mean: Float[Array, "iterations horizon action"]
+    std: Float[Array, "iterations horizon action"]
+
+
 def cem(
     evaluate: Evaluate,
     key: PRNGKeyArray,
@@ -70,21 +86,55 @@ def cem(
         proposals: M sequences within the bounds that stand in the place of the last M candidates
             of every iteration; at most J. What is drawn does not depend on them.
     """
+    return _search(evaluate, key, action_size, config, low, high, mean, proposals, False)[0]
 
-    def iteration(belief: _Belief, key: PRNGKeyArray) -> tuple[_Belief, None]:
+
+def cem_trace(
+    evaluate: Evaluate,
+    key: PRNGKeyArray,
+    *,
+    action_size: int,
+    config: PlannerConfig,
+    low: Bound = -1.0,
+    high: Bound = 1.0,
+    mean: Float[Array, "horizon action"] | None = None,
+    proposals: Float[Array, "proposals horizon action"] | None = None,
+) -> tuple[Plan, Trace]:
+    """Returns the plan that `cem` returns for the same arguments, and how it came to it."""
+    plan, trace = _search(evaluate, key, action_size, config, low, high, mean, proposals, True)
+    assert trace is not None
+    return plan, trace
+
+
+def _search(
+    evaluate: Evaluate,
+    key: PRNGKeyArray,
+    action_size: int,
+    config: PlannerConfig,
+    low: Bound,
+    high: Bound,
+    mean: Float[Array, "horizon action"] | None,
+    proposals: Float[Array, "proposals horizon action"] | None,
+    traced: bool,
+) -> tuple[Plan, Trace | None]:
+    """Returns the plan of `cem`, and how it came to it if that is asked for."""
+
+    def iteration(belief: _Belief, key: PRNGKeyArray) -> tuple[_Belief, Trace | None]:
         sample_key, evaluate_key = jax.random.split(key)
         candidates = _sample(belief, sample_key, low, high, config)
         if proposals is not None:
             drawn = candidates[: config.candidates - len(proposals)]
             candidates = jnp.concatenate([drawn, proposals])
-        return _refit(candidates, evaluate(candidates, evaluate_key), config), None
+        returns = evaluate(candidates, evaluate_key)
+        belief = _refit(candidates, returns, config)
+        return belief, Trace(candidates, returns, *belief) if traced else None
 
     keys = jax.random.split(key, config.iterations)
     first = _first(action_size, config)
     first = first if mean is None else first._replace(mean=mean)
-    belief, _ = jax.lax.scan(iteration, first, keys)
+    belief, trace = jax.lax.scan(iteration, first, keys)
     last_key = jax.random.fold_in(key, config.iterations)
-    return Plan(*belief, evaluate(belief.mean[None], last_key)[0])
+    return Plan(*belief, evaluate(belief.mean[None], last_key)[0]), trace
 
 
 def cem_on_host(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from armillary.errors import RunError
 from armillary.files import open_regular
@@ -58,6 +59,41 @@ class Entry:
         fields |= {name: (x.shape[1:], str(x.dtype)) for name, x in self.small.items()}
         fields.pop(MASK, None)  # files of an older version have none
         return {"observation": fields, "action": self.action.shape[1]}
+
+    def episode(self) -> Episode:
+        """Reads the whole episode.
+
+        Raises:
+            RunError: its file can no longer be read.
+        """
+        observation = {name: x.copy() for name, x in self.small.items()}
+        for name, field in self.large.items():
+            observation[name] = np.empty(field.shape, np.uint8)
+            self.read_large(name, 0, observation[name])
+        small = self.action.copy(), self.reward.copy(), self.terminal, self.simulator_steps
+        records = {name: array.copy() for name, array in self.records.items()}
+        return Episode(observation, *small, records)
+
+    def read_large(self, name: str, start: int, out: UInt8[np.ndarray, "length *shape"]) -> None:
+        """Reads rows `start`, `start + 1`, ... of a field that is on disk straight into `out`.
+
+        Raises:
+            RunError: the file can no longer be read.
+        """
+        view = out.data.cast("B")
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                file.seek(self.large[name].offset + start * (view.nbytes // len(out)))
+                while view:
+                    count = file.readinto(view)
+                    if not count:
+                        raise EOFError("the file ends too early")
+                    view = view[count:]
+        except (OSError, EOFError) as error:
+            raise RunError(
+                f"episode {self.path} can no longer be read ({error}): it was changed while the "
+                "run was using it; start the run again, which checks every episode"
+            ) from error
 
 
 def verified(path: Path) -> list[Entry] | Exception:

@@ -116,14 +116,7 @@ class EpisodeStore:
             raise UsageError(
                 f"there is no episode {index} in {self.folder}, which holds {len(self)}"
             )
-        entry = self._entries[index]
-        observation = {name: x.copy() for name, x in entry.small.items()}
-        for name, field in entry.large.items():
-            observation[name] = np.empty(field.shape, np.uint8)
-            self.read_large(index, name, 0, observation[name])
-        small = entry.action.copy(), entry.reward.copy(), entry.terminal, entry.simulator_steps
-        records = {name: array.copy() for name, array in entry.records.items()}
-        return Episode(observation, *small, records)
+        return self._entries[index].episode()
 
     @property
     def layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -143,21 +136,7 @@ class EpisodeStore:
         Raises:
             RunError: the file can no longer be read.
         """
-        entry = self._entries[index]
-        view = out.data.cast("B")
-        try:
-            with open(entry.path, "rb", buffering=0) as file:
-                file.seek(entry.large[name].offset + start * (view.nbytes // len(out)))
-                while view:
-                    count = file.readinto(view)
-                    if not count:
-                        raise EOFError("the file ends too early")
-                    view = view[count:]
-        except (OSError, EOFError) as error:
-            raise RunError(
-                f"episode {entry.path} can no longer be read ({error}): it was changed while the "
-                "run was using it; start the run again, which checks every episode"
-            ) from error
+        self._entries[index].read_large(name, start, out)
 
     def read(self, index: int, name: str, start: int, out: np.ndarray) -> None:
         """Reads rows `start`, `start + 1`, ... of a field into `out`.
