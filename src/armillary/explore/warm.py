@@ -13,13 +13,14 @@ from armillary.explore.table import Table
 def begin(library: Library, number: int = 0) -> None:
     """Loads the agent of a run and compiles what its first view needs, on a thread of its own.
 
-    Who opens that view meanwhile waits for it instead of compiling the same again.
+    Who opens that view meanwhile waits for it instead of compiling the same again. So does Python
+    when it ends: a thread in the compiler cannot be left there.
 
     Args:
         library: the runs.
         number: of the run.
     """
-    thread = threading.Thread(target=_look, args=(library, number), name="warm", daemon=True)
+    thread = threading.Thread(target=_look, args=(library, number), name="warm")
     library.warming = thread
     thread.start()
 
