@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from armillary import seeding
+from armillary.agents.base import Agent
 from armillary.agents.random import Random
+from armillary.agents.registry import make_agent
 from armillary.config import Config, PlanetConfig, changed, preset
 from armillary.envs import side_by_side
+from armillary.envs.build import spec_of
 from armillary.errors import EnvironmentFailure, NumericalError, RunError, UsageError
+from armillary.machine.agent import example_batch
 from armillary.objectives.world_model import world_model_loss
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
@@ -26,7 +30,7 @@ from armillary.training.player import load
 from armillary.training.record import Record
 from armillary.training.rollout import rollout
 from armillary.training.run import Run
-from settings import ALL, TINY, TINY_DREAMER
+from settings import ALL, TINY, TINY_DREAMER, TINY_EXPLORER
 
 BOTH = pytest.mark.parametrize("config", [TINY, TINY_DREAMER], ids=["planet", "dreamer"])
 
@@ -285,6 +289,21 @@ def test_more_episodes_continue_as_if_asked_for_at_once(tmp_path: Path, config: 
     assert once["agent"] == twice["agent"]
     a, b = load(tmp_path / "once").state, load(tmp_path / "twice").state
     assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+
+
+@pytest.mark.parametrize("config", [*ALL.args[1], TINY_EXPLORER], ids=lambda config: config.agent)
+def test_an_update_is_compiled_once(config: Config) -> None:
+    """What it returns is of the types that `init` gives: of others it would be compiled again.
+
+    Weak types count: `jnp.full(1, 2.0)` has one, and what Adam makes of it has none.
+    """
+    agent = make_agent(config, spec_of(config.tasks, config.environment))
+    assert isinstance(agent, Agent)
+    key = seeding.key(0, "init")
+    before = jax.eval_shape(agent.init, key)
+    after, *_ = jax.eval_shape(agent.update, before, example_batch(config, agent), key)
+    for (path, old), (_, new) in zip(*map(jax.tree.leaves_with_path, (before, after)), strict=True):
+        assert (old.shape, old.dtype, old.weak_type) == (new.shape, new.dtype, new.weak_type), path
 
 
 def test_the_presets_hold_the_paper() -> None:

@@ -88,7 +88,7 @@ class WorldModel(eqx.Module):
         if config.discount_head:
             head = Stack([features, *hidden, 1], config.activation, key=jax.random.fold_in(key, 5))
             self.discount_head = eqx.tree_at(
-                lambda h: h.layers[-1].linear.bias, head, jnp.full(1, _GOES_ON)
+                lambda h: h.layers[-1].linear.bias, head, jnp.full(1, _GOES_ON, jnp.float32)
             )
 
     def reward(self, state: LatentState) -> Float[Array, "*batch"]:
