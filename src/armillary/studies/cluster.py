@@ -119,16 +119,19 @@ class Cluster(Generic[Key]):
 
     Attributes:
         ray: the module.
-        needs: of each piece of work.
-        machines: the resources of each machine now, `CPU` and `GPU` among them.
+        needs: of each piece of work, as numbers.
         announce: is told what happens to the work.
     """
 
     ray: Any
     needs: Needs
-    machines: dict[str, dict[str, float]]
     announce: Callable[[str], None]
     _tasks: dict[Any, _Task[Key]] = field(default_factory=dict)
+
+    @property
+    def machines(self) -> dict[str, dict[str, float]]:
+        """The resources that each machine has now, `CPU` and `GPU` among them."""
+        return machines(self.ray)
 
     @property
     def slots(self) -> int:
@@ -198,7 +201,9 @@ class Cluster(Generic[Key]):
 
         What a dead worker leaves is begun again, and has not ended.
         """
-        found = []
+        found: list[tuple[Key, Outcome]] = []
+        if not self._tasks:
+            return []
         ready, _ = self.ray.wait(list(self._tasks), num_returns=1, timeout=seconds)
         for reference in ready:
             task = self._tasks.pop(reference)
@@ -276,6 +281,11 @@ class Cluster(Generic[Key]):
             return Outcome("failed", f"its worker died {task.deaths} times in a row: {why}")
         self.announce(f"{task.key}: its worker died, so it goes on in another one ({why})")
         return None
+
+
+def machines(ray: Any) -> dict[str, dict[str, float]]:
+    """Returns the resources of each machine of a Ray that is alive, by its name there."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
 def variables(environment: Mapping[str, str], needs: Needs) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from armillary.advice import extra
 from armillary.errors import UsageError
 from armillary.machine import resources
-from armillary.studies.cluster import Cluster, ClusterError, Needs
+from armillary.studies.cluster import Cluster, ClusterError, Needs, machines
 
 OBJECTS = 80 * 2**20
 """Bytes of the object store of a Ray that is started here, about the least that it takes: what goes
@@ -48,14 +48,14 @@ def connected(
         announce(f"connecting to the Ray at {address}" if address else "starting Ray")
         _start(ray, address)
     try:
-        machines = {n["NodeID"]: n["Resources"] for n in ray.nodes() if n["Alive"]}
-        needs = needs.resolved(list(machines.values()))
-        cluster: Cluster[Any] = Cluster(ray, needs, machines, announce)
+        found = machines(ray)
+        needs = needs.resolved(list(found.values()))
+        cluster: Cluster[Any] = Cluster(ray, needs, announce)
         each = f"{needs.cpus:g} CPU{'s' * (needs.cpus != 1)} and {needs.gpus:g} GPUs"
         if not cluster.slots and not address:
             raise UsageError(f"no run fits: each is given {each}, more than this machine has")
         announce(
-            f"{len(machines)} machine{'s' * (len(machines) != 1)}, each run is given {each}: "
+            f"{len(found)} machine{'s' * (len(found) != 1)}, each run is given {each}: "
             + (f"{cluster.slots} at a time" if cluster.slots else "none fits now, they wait for it")
         )
         yield cluster
