@@ -177,14 +177,18 @@ def _run(arguments: Arguments[Config], sweep: Sweep) -> int:
 
 def _advice(sweep: Sweep, best: Trial) -> str:
     """Returns what to do with the best trial."""
+    from armillary.envs.named import needing_trust
+
     folder, config = sweep.run_folder(best, 0), sweep.run_config(best, 0)
-    again = sweep.folder / "best"
+    trust = ["--trust"] * bool(needing_trust(config.tasks, config.environment))
+    again = command("train", *typed(config), "--run", sweep.folder / "best")
+    which = f"    # the first of its {sweep.seeds} runs" * (sweep.seeds > 1)
     return "\n".join(
         [
             "",
-            "next:",
-            f"  {command('evaluate', folder)}    # the best trial's run, of {sweep.seeds}",
-            f"  {command('train', *typed(config), '--run', again)}    # the same once more",
+            f"next, with the best trial ({best.number}):",
+            f"  {command('evaluate', folder, *trust)}{which}",
+            f"  {again}    # the same once more",
         ]
     )
 
