@@ -15,6 +15,7 @@ from armillary.cli.options import parse
 from armillary.cli.remote import Spread, cluster_of
 from armillary.cli.stdout import own_stdout, say, show
 from armillary.errors import UsageError
+from armillary.training.signals import Stopped
 
 if TYPE_CHECKING:
     from armillary.studies.comparisons import Paper
@@ -217,8 +218,13 @@ def _train(members: list[Member], arguments: Runs | Searches) -> None:
     workers, plan_only = arguments.workers, getattr(arguments, "plan_only", False)
     with cluster_of(arguments.spread, workers) as cluster:
         say(training.cost(members, missing, workers, announce=say, cluster=cluster))
-        if not plan_only:
+        if plan_only:
+            return
+        try:
             training.run(missing, workers=workers, announce=say, cluster=cluster)
+        except Stopped as stopped:
+            stopped.args = (f"{stopped}; what was done is saved: the same command goes on",)
+            raise
 
 
 def _searches(study: Study, arguments: Searches) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import textwrap
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -303,9 +304,9 @@ def variables(environment: Mapping[str, str], needs: Needs) -> dict[str, str]:
 
 
 def _reason(error: Any) -> str:
-    """Returns why, in one line, of the many that Ray's errors have."""
+    """Returns why, in a short line, of the many that Ray's errors have."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return f"{type(cause).__name__}: {cause}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return textwrap.shorten(lines[0], 200) if lines else type(error).__name__

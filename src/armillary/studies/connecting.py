@@ -22,6 +22,11 @@ OBJECTS = 80 * 2**20
 through it are settings; episodes and parameters go through the run folders."""
 
 
+_SETTINGS = b"\x04"
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
+"""How a connection in HTTP/2, which Ray speaks, begins; the answer begins with settings, too."""
+
+
 @contextlib.contextmanager
 def connected(
     address: str, needs: Needs, announce: Callable[[str], None] = lambda text: None
@@ -42,6 +47,7 @@ def connected(
         ClusterError: nothing answers there, or it does not start.
     """
     address = address or os.environ.get("RAY_ADDRESS", "")
+    _check_answers(address)
     ray = _import(embedded=not address)
     ours = not ray.is_initialized()
     if ours:
@@ -86,7 +92,6 @@ def _import(embedded: bool) -> Any:
 def _start(ray: Any, address: str) -> None:
     given: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if address:
-        _check_answers(address)
         given |= {"address": address}
     else:
         given |= {"address": "local", "num_cpus": max(1, int(resources.cores().usable))}
@@ -109,7 +114,7 @@ def _start(ray: Any, address: str) -> None:
 
 def _check_answers(address: str) -> None:
     """Makes sure that something listens, which Ray itself would wait for by the minute."""
-    if address in ("auto", "local"):
+    if address in ("", "auto", "local"):
         return
     host, colon, port = address.rpartition(":")
     if not colon or "/" in host or not port.isdigit():
@@ -118,7 +123,11 @@ def _check_answers(address: str) -> None:
             "`ray start --head` was given no other), on a machine that is a part of it, or auto"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as connection:
+            connection.sendall(_HELLO)
+            answer = connection.recv(9)
+        if os.environ.get("RAY_USE_TLS", "0") == "0" and answer[3:4] != _SETTINGS:
+            raise OSError("something else does")
     except (OSError, OverflowError) as error:
         raise ClusterError(
             f"no Ray answers at {address} ({error}): start one there with `ray start --head`, or "

@@ -48,15 +48,17 @@ class Site:
         place: the working folder, in which a task's module or a source of episodes may lie; a
             machine without it works in its own.
         versions: see `versions`.
+        patience: seconds after which a file that another machine has written is to be seen.
     """
 
     marker: Path
     place: Path
     versions: dict[str, str]
+    patience: float = _SEEN
 
     def problem(self) -> str:
         """Returns what is wrong with this machine, in a sentence; an empty string: nothing."""
-        if not appears(self.marker):
+        if not appears(self.marker, self.patience):
             return (
                 f"{socket.gethostname()} does not see {self.marker.parent}: put the runs (--run) "
                 "on a file system that all machines share, under the same path on each"
@@ -114,7 +116,9 @@ def shared(cluster: Cluster, folder: Path) -> Iterator[Site]:
 def _check(cluster: Cluster, site: Site) -> None:
     looks = cluster.on_each(look, site)
     problems = [one.problem for one in looks if one.problem]
-    unseen = [one.written for one in looks if one.written and not appears(one.written)]
+    unseen = [
+        one.written for one in looks if one.written and not appears(one.written, site.patience)
+    ]
     if unseen:
         problems.append(f"what another machine writes into {site.marker.parent} is not seen here")
     if problems:
@@ -265,9 +269,9 @@ def _logged(path: Path) -> Iterator[None]:
                 os.close(copy)
 
 
-def appears(path: Path) -> bool:
+def appears(path: Path, seconds: float = _SEEN) -> bool:
     """Whether a file is there, or comes to be seen within some seconds."""
-    until = time.monotonic() + _SEEN
+    until = time.monotonic() + seconds
     while not path.exists():
         if time.monotonic() > until:
             return False

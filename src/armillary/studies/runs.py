@@ -236,13 +236,15 @@ def _spread(missing: Sequence[Member], cluster: Cluster) -> None:
             arguments = (member.config, place, site, cluster.needs.cores)
             cluster.submit(name, remote.train, arguments, partial(_collected, [member]))
         while cluster.open:
-            for name, outcome in cluster.ended(_SECONDS):
-                ended += 1
+            just = cluster.ended(_SECONDS)
+            for name, outcome in just:
                 if outcome.state in ("failed", "stopped"):
                     failed[name] = outcome
                 bar.message(f"{name}: {_told(members[name], outcome)}")
+            ended += len(just)
             wrong = f", {len(failed)} of them failed" * bool(failed)
-            bar.update(_collected(missing), f"{ended} of {len(missing)} runs{wrong}")
+            text = f"{ended} of {len(missing)} runs{wrong}"
+            bar.update(_collected(missing), text, now=bool(just))
             check()
     if failed:
         name, first = next(iter(failed.items()))
