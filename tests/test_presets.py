@@ -40,22 +40,24 @@ def test_what_is_observed_is_there() -> None:
 def test_the_command_line_asks_whether_a_task_is_a_game() -> None:
     """With the keyword arguments that it is made with."""
     options = ["--agent", "muzero", "--task", "pgx.go:Go"]
-    assert _is_of_a_game(train._default(options))
-    assert _is_of_a_game(train._default([*options, "--environment.kwargs", "size=5", "komi=0.5"]))
+    assert _is_of_a_game(train.default_config(options))
+    assert _is_of_a_game(
+        train.default_config([*options, "--environment.kwargs", "size=5", "komi=0.5"])
+    )
     with pytest.raises(UsageError, match=r"keyword arguments \{'sise': 5\}"):
-        train._default([*options, "--environment.kwargs", "sise=5", "--seed", "1"])
-    assert not _is_of_a_game(train._default([*options[:3], "toys:lamps"]))
+        train.default_config([*options, "--environment.kwargs", "sise=5", "--seed", "1"])
+    assert not _is_of_a_game(train.default_config([*options[:3], "toys:lamps"]))
 
 
 def test_of_a_source_it_is_that_of_its_task(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose module is not imported on the folder's word."""
     options = ["--agent", "muzero", "--from", str(trained)]
-    config = train._default([*options, "--trust"])
+    config = train.default_config([*options, "--trust"])
     assert config.task == "toys:short"
     assert not _is_of_a_game(config)
     monkeypatch.setenv(TRUSTED, "")
     with pytest.raises(UsageError, match="--trust"):
-        train._default(options)
+        train.default_config(options)
 
 
 def test_many_scores_are_not_all_listed() -> None:
@@ -69,9 +71,9 @@ def test_many_scores_are_not_all_listed() -> None:
 def test_what_is_wrong_with_a_game_is_said_as_it_is(tmp_path: Path) -> None:
     """Not as if keyword arguments were at fault; and no setting that it cannot use is ignored."""
     with pytest.raises(UsageError, match=r"^pgx.backgammon:Backgammon draws at random"):
-        train._default(["--agent", "muzero", "--task", "pgx.backgammon:Backgammon"])
+        train.default_config(["--agent", "muzero", "--task", "pgx.backgammon:Backgammon"])
     with pytest.raises(UsageError, match=r"--environment.kwargs: 'size': expected name=value"):
-        train._default(
+        train.default_config(
             [*("--agent", "muzero", "--task", "pgx.go:Go"), "--environment.kwargs", "size"]
         )
     for name in ("time_limit", "action_repeat"):

@@ -26,6 +26,7 @@ COMMANDS = {
     "distill": "fit a policy to what a planning agent chooses, to act at a fraction of the cost",
     "plot": "draw learning curves of one or several runs",
     "study": "run what a figure of the papers needs, and draw it",
+    "sweep": "try values of some settings, and find those with the best scores",
     "tasks": "list the tasks: the control suite, board games, Atari",
     "doctor": "say what this machine can do, and what to mend",
     "bench": "measure an update, a plan, rendering and the environment on this machine",

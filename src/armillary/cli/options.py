@@ -179,7 +179,7 @@ def _options(
         yield Option(
             name,
             tuple(arg.aliases or ()) if arg is not None else (),
-            f"[{field.name.upper()}]" if optional else _value(hint, field.name, positional),
+            f"[{field.name.upper()}]" if optional else _value(hint, field.name, positional, marks),
             "" if positional or "Default:" in text else _shown(value),
             text,
             section,
@@ -204,8 +204,11 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _value(hint: Any, name: str, positional: bool = False) -> str:
-    """Returns what an option of this type takes."""
+def _value(hint: Any, name: str, positional: bool = False, marks: Sequence[Any] = ()) -> str:
+    """Returns what an option of this type takes, or what one of its marks says that it takes."""
+    said = [mark.metavar for mark in marks if getattr(mark, "metavar", None)]
+    if said:
+        return str(said[0])
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if positional:
         many = any(typing.get_origin(h) is tuple for h in (hint, *arguments))

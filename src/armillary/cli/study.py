@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from tyro.conf import arg
 
 from armillary.cli.options import parse
+from armillary.cli.remote import Spread, cluster_of
 from armillary.cli.stdout import own_stdout, say, show
 from armillary.errors import UsageError
+from armillary.training.signals import Stopped
 
 if TYPE_CHECKING:
     from armillary.studies.comparisons import Paper
     from armillary.studies.registry import Study
+    from armillary.studies.runs import Member
 
 Scale = Literal["smoke", "small", "paper"]
 
@@ -48,6 +53,7 @@ class Runs:
     """Train nothing: draw what is there."""
     json: bool = False
     """Print the numbers as one JSON object on standard output."""
+    spread: Annotated[Spread, arg(name="")] = field(default_factory=Spread)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ class Searches:
     """Train and play nothing: draw what is there."""
     json: bool = False
     """Print the numbers as one JSON object on standard output."""
+    spread: Annotated[Spread, arg(name="")] = field(default_factory=Spread)
 
 
 @dataclass(frozen=True)
@@ -191,18 +198,33 @@ def _runs(study: Study, arguments: Runs) -> int:
     members = training.members(comparison, scale, folder)
     with own_stdout() as out:
         if not arguments.draw_only:
-            missing = [member for member in members if member.results is None]
-            if missing:
-                say(training.cost(members, missing, arguments.workers, announce=say))
+            _train(members, arguments)
             if arguments.plan_only:
                 return 0
-            if missing:
-                training.run(missing, workers=arguments.workers, announce=say)
         files = figures.write(comparison, members, folder, study.figure)
         numbers = scores.statistics(comparison, members)
         show(json.dumps(numbers) if arguments.json else scores.text(numbers), out)
         (say if arguments.json else partial(show, out=out))("\n".join(map(str, files)))
     return 0
+
+
+def _train(members: list[Member], arguments: Runs | Searches) -> None:
+    """Trains what is missing, here or on a cluster; or says only what that would cost."""
+    from armillary.studies import runs as training
+
+    missing = [member for member in members if member.results is None]
+    if not missing:
+        return
+    workers, plan_only = arguments.workers, getattr(arguments, "plan_only", False)
+    with cluster_of(arguments.spread, workers) as cluster:
+        say(training.cost(members, missing, workers, announce=say, cluster=cluster))
+        if plan_only:
+            return
+        try:
+            training.run(missing, workers=workers, announce=say, cluster=cluster)
+        except Stopped as stopped:
+            stopped.args = (f"{stopped}; what was done is saved: the same command goes on",)
+            raise
 
 
 def _searches(study: Study, arguments: Searches) -> int:
@@ -220,10 +242,8 @@ def _searches(study: Study, arguments: Searches) -> int:
     folder = arguments.run or paper.place(arguments.scale)
     members = training.members(comparison, scale, folder)
     with own_stdout() as out:
-        missing = [member for member in members if member.results is None]
-        if missing and not arguments.draw_only:
-            say(training.cost(members, missing, arguments.workers, announce=say))
-            training.run(missing, workers=arguments.workers, announce=say)
+        if not arguments.draw_only:
+            _train(members, arguments)
         points = simulations.points(members, numbers, episodes, folder)
         if not arguments.draw_only:
             simulations.play([point for point in points if point.scores is None], announce=say)

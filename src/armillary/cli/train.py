@@ -60,28 +60,22 @@ class Arguments(Generic[AgentConfig]):
 
 def run(argv: list[str]) -> int:
     """Trains, then writes the report and says what to do with it."""
-    default = _default(argv)
+    default = default_config(argv)
     default.check_trained()
-    _refuse_options_of_others(argv, default)
+    refuse_options_of_others(argv, default)
     kind = cast(Any, Arguments)[type(default)]  # only the options of the chosen agent
     first = first_options(default)
     arguments = parse(kind, argv, "armillary train", default=Arguments(default), first=first)
     config = arguments.config
-    _check_task(config)
-    from armillary.envs.named import check_trust, needing_trust
+    check_task(config)
+    from armillary.envs.named import needing_trust
     from armillary.training.run import Run, default_folder
 
     folder = arguments.run or default_folder(config)
     place = folder.absolute()  # an environment may change the working folder
     goes_on = Run(folder).exists
-    if not arguments.trust and value_given(argv, "--task") is None:
-        source = _source(argv)
-        if goes_on:
-            check_trust(config.tasks, config.environment, folder)
-        elif source is not None and source.exists:
-            check_trust(config.tasks, config.environment, source.folder)
-        elif config.source is not None and config.source.startswith("minari:"):
-            check_trust(config.tasks, config.environment, config.source)
+    if not arguments.trust:
+        check_named(argv, config, folder if goes_on else None)
     Run(folder).check(config)
     trust = ("--trust",) if needing_trust(config.tasks, config.environment) else ()
     say(f"{'continuing' if goes_on else 'training'} {config.agent} on {config.task} in {folder}")
@@ -133,7 +127,7 @@ def _told(failures: list[tuple[Path, Exception]], folder: Path) -> int:
     return int(any(isinstance(error, StorageError) for _, error in failures))
 
 
-def _default(argv: list[str]) -> Config:
+def default_config(argv: list[str]) -> Config:
     """Returns the configuration that the options edit.
 
     That of the run in the folder if there is one and no preset is named, else the preset's.
@@ -201,7 +195,7 @@ def _source(argv: list[str]) -> Any:
     return Run(source, trust="--trust" in argv)
 
 
-def _refuse_options_of_others(argv: list[str], config: Config) -> None:
+def refuse_options_of_others(argv: list[str], config: Config) -> None:
     """Raises UsageError for an option that only another agent has."""
     sections = {name.partition(".")[0] for name in flatten(to_dict(config))}
     for argument in argv:
@@ -218,7 +212,29 @@ def _refuse_options_of_others(argv: list[str], config: Config) -> None:
             )
 
 
-def _check_task(config: Config) -> None:
+def check_named(argv: list[str], config: Config, folder: Path | None) -> None:
+    """Raises UsageError if a task that the command line does not name itself runs code.
+
+    Args:
+        argv: the command line.
+        config: what it makes.
+        folder: of the run that it continues, which names the task; None: it begins one.
+    """
+    from armillary.envs.named import check_trust
+
+    if value_given(argv, "--task") is not None:
+        return
+    source = _source(argv)
+    if folder is not None:
+        check_trust(config.tasks, config.environment, folder)
+    elif source is not None and source.exists:
+        check_trust(config.tasks, config.environment, source.folder)
+    elif config.source is not None and config.source.startswith("minari:"):
+        check_trust(config.tasks, config.environment, config.source)
+
+
+def check_task(config: Config) -> None:
+    """Raises UsageError if there is no such preset, or the task is empty."""
     preset(config.preset, config.agent)  # raises if there is none
     if not config.task:
         raise UsageError("the task is empty: give a task, `armillary tasks` lists them")

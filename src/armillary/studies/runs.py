@@ -10,17 +10,23 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from armillary.config import Config
 from armillary.config.schedule import all_rounds, evaluation_due, updates_due
 from armillary.errors import UsageError
+from armillary.studies import remote
 from armillary.studies.bar import Bar, duration
+from armillary.studies.cluster import Cluster, Outcome
 from armillary.studies.comparisons import Comparison, Scale, Variant
-from armillary.studies.workers import share
+from armillary.studies.workers import WorkerError, share
 from armillary.training.results import read_results
 from armillary.training.run import InUse, Run
+
+_SECONDS = 5.0
+"""How often it is looked how far the runs are."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def cost(
     missing: Sequence[Member],
     workers: int,
     announce: Callable[[str], None] = lambda text: None,
+    cluster: Cluster | None = None,
 ) -> str:
     """Returns what the missing runs will take, as far as it is known.
 
@@ -90,7 +97,10 @@ def cost(
         missing: those that are to be trained.
         workers: how many at the same time.
         announce: is told what is timed.
+        cluster: where they are trained, and timed, as many at the same time as it can; None: here.
     """
+    if cluster is not None:
+        workers = max(1, cluster.slots)
     episodes = sum(len(m.config.tasks) * m.config.episodes for m in missing)
     updates, seconds, timed = 0, 0.0, []
     agents = list(dict.fromkeys(member.config.learner for member in missing))
@@ -100,14 +110,17 @@ def cost(
         pace = _pace([m for m in members if m.config.learner == agent])
         if pace is None:
             announce(f"timing an update and an action of {agent}, to say what the study will cost")
-            pace = _seconds_per_update(ahead[0].config)
+            if cluster is None:
+                pace = _seconds_per_update(ahead[0].config)
+            else:
+                pace = cluster.call(_timed, ahead[0].config, cluster.needs.cores)
             timed.append(agent)
         updates += due
         seconds += pace * due
     how = "by the runs that have ended"
     if timed:
         before = "" if len(timed) == len(agents) else f"{how}; of {' and '.join(timed)} "
-        how = before + "by one update and one action, timed here"
+        how = before + f"by one update and one action, timed {'there' if cluster else 'here'}"
     return (
         f"{len(missing)} of {len(members)} runs are missing: {episodes:,} episodes and {updates:,} "
         f"updates; about {duration(seconds / min(workers, len(missing)))} ({how})"
@@ -154,13 +167,20 @@ def _seconds_per_update(config: Config) -> float:
     return update.median + act.best * actions / _updates(config)
 
 
+def _timed(config: Config, cores: int) -> float:
+    """The same on a machine of a cluster."""
+    remote.take_cores(cores)
+    return _seconds_per_update(config)
+
+
 def run(
     missing: list[Member],
     *,
     workers: int = 1,
     announce: Callable[[str], None] = lambda text: None,
+    cluster: Cluster | None = None,
 ) -> None:
-    """Trains the runs that are missing, one after another or in several processes.
+    """Trains the runs that are missing, one after another, in several processes, or on a cluster.
 
     A run that another process is training is left to it. An interrupted run goes on where it was.
 
@@ -169,13 +189,18 @@ def run(
         workers: processes; of the cores each gets its part. With one, the runs are trained in this
             process and show their own progress.
         announce: is told what begins.
+        cluster: which trains them, as many at the same time as it can; None: this machine does.
 
     Raises:
         Stopped: by a signal; what was done is kept.
         InUse: runs are being trained elsewhere, and all others are done.
+        WorkerError: a run failed; of a cluster all others are done.
+        ClusterError: its machines do not see the folder, or are not alike.
     """
     workers = min(workers, len(missing))
-    if workers > 1:
+    if cluster is not None:
+        _spread(missing, cluster)
+    elif workers > 1:
         total = sum(m.config.episodes * len(m.config.tasks) for m in missing)
         with Bar(total, _collected(missing)) as bar:
 
@@ -184,7 +209,7 @@ def run(
                 bar.update(_collected(missing), f"{ended} of {len(missing)} runs")
 
             logs = missing[0].folder.parents[1]
-            share(_work, (missing, workers, logs), workers, watch=watch, seconds=5.0)
+            share(_work, (missing, workers, logs), workers, watch=watch, seconds=_SECONDS)
     else:
         _train_each(missing, announce, lambda: None)
     elsewhere = [member for member in missing if member.results is None]
@@ -193,6 +218,51 @@ def run(
             f"{len(elsewhere)} runs are being trained by another process, {elsewhere[0].folder} "
             "for one: the same command draws the figure when they are done"
         )
+
+
+def _spread(missing: Sequence[Member], cluster: Cluster) -> None:
+    """Trains runs on a cluster; one that fails does not end the others."""
+    members = {str(member.folder): member for member in missing}
+    total = sum(m.config.episodes * len(m.config.tasks) for m in missing)
+    failed: dict[str, Outcome] = {}
+    ended = 0
+    with (
+        remote.shared(cluster, missing[0].folder.parents[1]) as site,
+        Bar(total, _collected(missing)) as bar,
+        cluster.stopping(bar.message) as check,
+    ):
+        for name, member in members.items():
+            place = member.folder.absolute()
+            arguments = (member.config, place, site, cluster.needs.cores)
+            cluster.submit(name, remote.train, arguments, partial(_collected, [member]))
+        while cluster.open:
+            just = cluster.ended(_SECONDS)
+            for name, outcome in just:
+                if outcome.state in ("failed", "stopped"):
+                    failed[name] = outcome
+                bar.message(f"{name}: {_told(members[name], outcome)}")
+            ended += len(just)
+            wrong = f", {len(failed)} of them failed" * bool(failed)
+            text = f"{ended} of {len(missing)} runs{wrong}"
+            bar.update(_collected(missing), text, now=bool(just))
+            check()
+    if failed:
+        name, first = next(iter(failed.items()))
+        others = "".join(f"\n  {name}" for name in list(failed)[1:])
+        raise WorkerError(
+            f"{len(failed)} of {len(missing)} runs failed, all others are done; {name}: "
+            f"{first.why}{'; and' * bool(others)}{others}",
+            first.exit_code,
+        )
+
+
+def _told(member: Member, outcome: Outcome) -> str:
+    """Returns how a run on a cluster ended, in a sentence."""
+    if outcome.state != "done":
+        return f"{outcome.state}: {outcome.why}"
+    remote.appears(Run(member.folder).results)
+    results = member.results
+    return f"score {results['agent']['mean']:.1f}" if results else "done"
 
 
 def _collected(missing: Sequence[Member]) -> int:

@@ -60,7 +60,8 @@ class Run:
     - `episodes/`: every finished episode; `test/`: one of the last evaluation;
     - `checkpoints/`: the last two;
     - `metrics.jsonl`, `tensorboard/`: the scalars, images and video;
-    - `results.json`, pictures and videos: written at the end.
+    - `results.json`, pictures and videos: written at the end;
+    - `run.log`: what it printed, if it was trained on a cluster.
     """
 
     def __init__(self, folder: str | Path, *, trust: bool = False) -> None:
@@ -77,6 +78,7 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
         self.test_episodes = self.folder / "test"
         self.results = self.folder / "results.json"
+        self.log = self.folder / "run.log"
         self._config = self.folder / "config.json"
 
     @property
@@ -200,7 +202,8 @@ class Run:
     def _foreign(self) -> Iterator[Path]:
         """Whatever is not left by a run that was stopped before it had begun."""
         try:
-            yield from (path for path in self.folder.iterdir() if not path.name.startswith("."))
+            names = (path for path in self.folder.iterdir() if not path.name.startswith("."))
+            yield from (path for path in names if path != self.log)
         except OSError as error:
             raise RunError(f"{str(self.folder)!r} may not be read: {error.strerror}") from error
 
