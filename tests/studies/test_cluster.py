@@ -51,7 +51,9 @@ def ray() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS))
         patch.setattr(connecting.resources, "cores", lambda: SimpleNamespace(usable=2))
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         with connected("", Needs(cpus=1)) as cluster:
+            assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
             started = psutil.Process().children(recursive=True)
             yield cluster
     _, alive = psutil.wait_procs(started, timeout=20)
