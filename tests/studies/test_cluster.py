@@ -51,7 +51,9 @@ def ray() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS))
         patch.setattr(connecting.resources, "cores", lambda: SimpleNamespace(usable=2))
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         with connected("", Needs(cpus=1)) as cluster:
+            assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
             started = psutil.Process().children(recursive=True)
             yield cluster
     _, alive = psutil.wait_procs(started, timeout=20)
@@ -135,7 +137,8 @@ def test_a_killed_worker_changes_nothing_and_a_failure_ends_no_other_run(
 def test_a_signal_stops_all_and_the_same_runs_go_on_without_ray(
     ray: Cluster, tmp_path: Path
 ) -> None:
-    members = [_member(tmp_path, name) for name in ("one", "two", "three")]
+    config = replace(CONFIG, training=replace(CONFIG.training, collect_interval=250))
+    members = [_member(tmp_path, name, config) for name in ("one", "two", "three")]
     thread = _when(members[1], 4, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(Stopped):
         runs.run(members, cluster=ray)
@@ -226,11 +229,11 @@ def test_the_command(ray: Cluster, armillary: Command, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep(ray: Cluster, tmp_path: Path) -> None:
     over = (Setting("training.collect_interval", (4, 40)),)
-    sweep = Sweep(TINY_MUZERO, over, tmp_path / "sweep", 3, sampler="random")
+    sweep = Sweep(TINY_MUZERO, over, tmp_path / "sweep", 2, sampler="random")
     ended: list[int] = []
     trials = sweeping.run(sweep, cluster=ray, on_end=lambda trials: ended.append(len(trials)))
-    assert [trial.state for trial in trials] == ["done"] * 3
-    assert len(ended) == 3
+    assert [trial.state for trial in trials] == ["done"] * 2
+    assert len(ended) == 2
     for trial in trials:
         run = Run(sweep.run_folder(trial, 0))
         assert run.config.training.collect_interval == trial.values["training.collect_interval"]

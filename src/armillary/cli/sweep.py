@@ -49,7 +49,8 @@ class Arguments(Generic[AgentConfig]):
     config: Annotated[AgentConfig, tyro.conf.arg(name="")]
     over: Over = ()
     """A setting to try, once for each: optimizer.learning-rate=1e-4:1e-2:log is a range, its
-    logarithm spread evenly (without :log the number itself); model.depth=16,32 are values."""
+    logarithm spread evenly (without :log the number itself); model.depth=16,32 are values. An
+    option of the same name has then no effect."""
     trials: int = 20
     """How many; the same command with more of them goes on."""
     seeds_per_trial: int = 1
@@ -95,8 +96,6 @@ def run(argv: list[str]) -> int:
     def read(name: str, text: str) -> Any:
         """Returns the value of a setting, read as `armillary train` reads it."""
         option = "--" + name.replace("_", "-")
-        if any(word == option or word.startswith(f"{option}=") for word in argv):
-            raise UsageError(f"{option} is given, and is swept over, too: leave one of them out")
         refuse_options_of_others([option], default)
         try:
             before = operator.attrgetter(name)(arguments.config)

@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import textwrap
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -23,6 +24,9 @@ RETRIES = 5
 
 _ANSWER = 300.0
 """Seconds that a machine has to start a worker and to answer."""
+
+_SIGNALS = 0.5
+"""Seconds within which a signal is noticed."""
 
 _PASSED = ("JAX_", "XLA_", "MUJOCO_", "PYOPENGL_", "ARMILLARY_")
 """How the variables begin that workers get as they are here."""
@@ -114,6 +118,10 @@ class _Task(Generic[Key]):
     deaths: int = 0
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass
 class Cluster(Generic[Key]):
     """A Ray that this process is connected to, and the work that it was given.
@@ -128,6 +136,7 @@ class Cluster(Generic[Key]):
     needs: Needs
     announce: Callable[[str], None]
     _tasks: dict[Any, _Task[Key]] = field(default_factory=dict)
+    _check: Callable[[], None] = _nothing
 
     @property
     def machines(self) -> dict[str, dict[str, float]]:
@@ -201,11 +210,21 @@ class Cluster(Generic[Key]):
         """Returns what has ended, after waiting up to so many seconds for the first.
 
         What a dead worker leaves is begun again, and has not ended.
+
+        Raises:
+            Stopped: within `stopping`, by a signal.
         """
         found: list[tuple[Key, Outcome]] = []
         if not self._tasks:
             return []
-        ready, _ = self.ray.wait(list(self._tasks), num_returns=1, timeout=seconds)
+        ready: list[Any] = []
+        until = time.monotonic() + seconds
+        while not ready:
+            left = until - time.monotonic()
+            ready, _ = self.ray.wait(list(self._tasks), timeout=max(0.0, min(left, _SIGNALS)))
+            self._check()
+            if left <= 0:
+                break
         for reference in ready:
             task = self._tasks.pop(reference)
             outcome = self._outcome(reference, task)
@@ -227,27 +246,25 @@ class Cluster(Generic[Key]):
             del self._tasks[reference]
 
     @contextlib.contextmanager
-    def stopping(self, announce: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-        """Stops all work when the block ends with an error, or by a signal.
+    def stopping(self, announce: Callable[[str], None]) -> Iterator[None]:
+        """Stops all work when the block ends with an error, or by a signal, which `ended` notices.
 
         Args:
             announce: is told, in place of `announce`, what happens to the work of the block.
-
-        Yields:
-            A function that raises `Stopped` when SIGINT or SIGTERM has come.
         """
         before, self.announce = self.announce, announce
         try:
             with stop_request() as stop:
+                self._check = stop.check
                 try:
-                    yield stop.check
+                    yield
                 except BaseException:
                     if self._tasks:
                         announce("stopping; what is running saves its state first")
                         self.stop()
                     raise
         finally:
-            self.announce = before
+            self.announce, self._check = before, _nothing
 
     def _begin(self, task: _Task[Key]) -> None:
         self._tasks[self._remote(task.work).remote(*task.arguments)] = task

@@ -201,8 +201,7 @@ def run(
     if cluster is not None:
         _spread(missing, cluster)
     elif workers > 1:
-        total = sum(m.config.episodes * len(m.config.tasks) for m in missing)
-        with Bar(total, _collected(missing)) as bar:
+        with Bar(_to_collect(missing), _collected(missing)) as bar:
 
             def watch() -> None:
                 ended = sum(member.results is not None for member in missing)
@@ -223,13 +222,12 @@ def run(
 def _spread(missing: Sequence[Member], cluster: Cluster) -> None:
     """Trains runs on a cluster; one that fails does not end the others."""
     members = {str(member.folder): member for member in missing}
-    total = sum(m.config.episodes * len(m.config.tasks) for m in missing)
     failed: dict[str, Outcome] = {}
     ended = 0
     with (
         remote.shared(cluster, missing[0].folder.parents[1]) as site,
-        Bar(total, _collected(missing)) as bar,
-        cluster.stopping(bar.message) as check,
+        Bar(_to_collect(missing), _collected(missing)) as bar,
+        cluster.stopping(bar.message),
     ):
         for name, member in members.items():
             place = member.folder.absolute()
@@ -245,7 +243,6 @@ def _spread(missing: Sequence[Member], cluster: Cluster) -> None:
             wrong = f", {len(failed)} of them failed" * bool(failed)
             text = f"{ended} of {len(missing)} runs{wrong}"
             bar.update(_collected(missing), text, now=bool(just))
-            check()
     if failed:
         name, first = next(iter(failed.items()))
         others = "".join(f"\n  {name}" for name in list(failed)[1:])
@@ -265,8 +262,13 @@ def _told(member: Member, outcome: Outcome) -> str:
     return f"score {results['agent']['mean']:.1f}" if results else "done"
 
 
+def _to_collect(missing: Sequence[Member]) -> int:
+    """Returns how many rounds of episodes the runs will have collected."""
+    return sum(all_rounds(m.config) * len(m.config.tasks) for m in missing)
+
+
 def _collected(missing: Sequence[Member]) -> int:
-    """Returns how many episodes the runs have collected so far."""
+    """Returns how many rounds of episodes the runs have collected so far."""
     rows = (member.folder / "metrics.jsonl" for member in missing)
     return sum(path.read_bytes().count(b'"collect/return"') for path in rows if path.exists())
 

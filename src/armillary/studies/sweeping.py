@@ -169,7 +169,7 @@ def _side_by_side(sweep: Sweep, proposals: Proposals, cluster: Cluster, ended: T
     with (
         remote.shared(cluster, sweep.folder) as site,
         Bar(sweep.trials, sum(t.state != "open" for t in proposals.trials)) as bar,
-        cluster.stopping(bar.message) as check,
+        cluster.stopping(bar.message),
     ):
         while more or running:
             while more and len(running) * sweep.seeds < max(1, cluster.slots):
@@ -201,7 +201,6 @@ def _side_by_side(sweep: Sweep, proposals: Proposals, cluster: Cluster, ended: T
                         ended(trial)
             done = sum(t.state != "open" for t in proposals.trials)
             bar.update(done, f"{done} of {sweep.trials} trials, {len(running)} running")
-            check()
 
 
 def _take(
