@@ -11,14 +11,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
 from jaxtyping import install_import_hook
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 install_import_hook(
     [f"armillary.{room}" for room in ("nets", "dynamics", "objectives", "planners", "agents")],
@@ -95,6 +98,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_report(folder)
 
     return once(tmp_path_factory, "trained", make)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser without a window: Debian's `chromium`, driven by Playwright.
+
+    One module's: while it is there, nothing else of asyncio runs in this process.
+    """
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no `chromium` here (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

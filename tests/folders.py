@@ -96,11 +96,13 @@ def untrained(config: Config, folder: Path, shaken: float = 0.0) -> Path:
     run = Run(folder)
     run.open(config)
     state = make_agent(config, spec).init(seeding.key(config.seed, "init"))
-    if hasattr(state, "network"):
+    part = next((name for name in ("network", "model") if name in state._fields), None)
+    if part is not None:
         random = np.random.default_rng(0)
-        network = jax.tree.map(
-            lambda x: x + shaken * random.normal(size=x.shape).astype(x.dtype), state.network
+        noisy = jax.tree.map(
+            lambda x: x + shaken * random.normal(size=x.shape).astype(x.dtype),
+            getattr(state, part),
         )
-        state = state._replace(network=network)
+        state = state._replace(**{part: noisy})
     checkpoint.save(run.checkpoints, state, asdict(counters))
     return folder

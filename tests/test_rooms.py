@@ -17,7 +17,7 @@ FOUNDATIONS = [*BOTTOM, "spec", "advice", "config", "seeding", "files"]
 ORDER = [
     *FOUNDATIONS,
     *("nets", "envs", "replay", "dynamics", "objectives", "planners", "search", "agents"),
-    *("video", "training", "machine", "studies", "explore", "cli"),
+    *("video", "training", "export", "machine", "studies", "explore", "cli"),
 ]
 BELOW = {room: ORDER[:rank] for rank, room in enumerate(ORDER)} | {
     "spec": BOTTOM,

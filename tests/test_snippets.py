@@ -25,6 +25,7 @@ from pages import DOCS, ROOT, blocks, called, commands, pages
 
 RUN_BY = {
     "README.md": "test_readme.py",
+    "docs/export.md": "export/test_programs.py",
     "docs/extending.md": "test_extending.py",
     "docs/games.md": "test_games_page.py",
     "docs/planning.md": "test_readme.py",

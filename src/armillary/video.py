@@ -15,11 +15,19 @@ import numpy as np
 from jaxtyping import UInt8
 
 from armillary.advice import install
+from armillary.config import Config
+from armillary.envs.catalogue import action_repeat
 from armillary.errors import EncodingError, UsageError
 from armillary.files import write_atomically
 
 _ENCODING_SECONDS = 1800.0
 """After which an encoder that has not ended is taken for one that hangs."""
+
+
+def frames_per_second(config: Config, task: str | None = None) -> float:
+    """Returns the rate at which the control suite is shown at about its true speed."""
+    repeat = config.environment.action_repeat or action_repeat(task or config.tasks[0])
+    return max(10.0, 100.0 / repeat)
 
 
 def write_video(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -196,7 +195,7 @@ class Dreamer(WorldModelAgent):
         """Returns the value model, unless the estimate of returns does without one (V_R)."""
         if self.config.behavior.estimate == "rewards":
             return None
-        return partial(_expected, state.model, state.value)
+        return jax.tree_util.Partial(_expected, state.model, state.value)
 
     def parts(
         self, state: DreamerState, batch: Batch, key: PRNGKeyArray
@@ -276,6 +275,5 @@ class Dreamer(WorldModelAgent):
         }
 
 
-@jax.jit
 def _expected(model: WorldModel, value: Stack, states: LatentState) -> Float[Array, "*batch"]:
     return value(model.dynamics.features(states))[..., 0]

@@ -21,6 +21,7 @@ from armillary.agents.dreamer import Dreamer, DreamerState
 from armillary.agents.world_model import adam, descend, init_optimizer
 from armillary.config import ExplorerConfig, OptimizerConfig
 from armillary.dynamics.base import LatentState
+from armillary.dynamics.learned import Value
 from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
 from armillary.nets.ensemble import Ensemble
@@ -128,6 +129,10 @@ class Explorer(Dreamer):
     ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         """Returns the behaviour's part of an update, as Dreamer's: without the ensemble."""
         return super().parts(state.dreamer, batch, key)
+
+    def _value(self, state: Any) -> Value | None:
+        """Returns the value model, of what there is to discover."""
+        return super()._value(state.dreamer)
 
     def choose(
         self,

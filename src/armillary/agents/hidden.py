@@ -232,7 +232,7 @@ def stepped(
 ) -> tuple[Array, Float[Array, " batch"]]:
     """Returns the next hidden state, and its reward as a number."""
     state, reward = network.step(state, action)
-    return state, jnp.zeros(len(action)) if reward is None else value_of(reward)
+    return state, jnp.zeros(action.shape[0]) if reward is None else value_of(reward)
 
 
 @jax.jit

@@ -24,6 +24,7 @@ COMMANDS = {
     "tree": "draw the tree of one search of an agent, or print it as JSON",
     "arena": "let an agent of a board game play against another one, or stockfish or gnugo",
     "distill": "fit a policy to what a planning agent chooses, to act at a fraction of the cost",
+    "export": "write an agent as ONNX, as StableHLO, or as a page that dreams in a browser",
     "plot": "draw learning curves of one or several runs",
     "study": "run what a figure of the papers needs, and draw it",
     "sweep": "try values of some settings, and find those with the best scores",

@@ -24,7 +24,7 @@ from armillary.spec import Spec
 Choose = Callable[[LatentState, Any, PRNGKeyArray], Array]
 """From states with one leading axis, the mask of their actions or None, and a key to actions."""
 Value = Callable[[LatentState], Array]
-"""From states to what is to come."""
+"""From states to what is to come; a PyTree, as `jax.tree_util.Partial` is."""
 
 
 class LearnedModel:
@@ -57,7 +57,7 @@ class LearnedModel:
     ) -> None:
         self.model, self.spec, self.bits = model, spec, bits
         self.action_size = spec.action.size
-        self._choose, self._value = choose, value
+        self._choose, self.value_model = choose, value
 
     def encode(
         self,
@@ -187,7 +187,8 @@ class LearnedModel:
         if not self.spec.discrete:
             action = jnp.clip(action, -1.0, 1.0)
             action = action if legal is None else action * legal
-        return self.spec.own_action(np.asarray(action).reshape(*batch, self.action_size))
+        chosen = np.asarray(action).reshape(*batch, self.action_size)
+        return np.asarray(self.spec.own_action(chosen))
 
     def value(self, state: LatentState) -> Float32[np.ndarray, "*batch"]:
         """Returns the discounted sum of rewards that the agent expects from each state on.
@@ -195,12 +196,12 @@ class LearnedModel:
         Raises:
             UsageError: it learned no value, as PlaNet does not.
         """
-        if self._value is None:
+        if self.value_model is None:
             raise UsageError(
                 "this agent learned no value: sum the rewards of a `rollout`, or take a run of "
                 "dreamer or muzero"
             )
-        return np.asarray(self._value(state))
+        return np.asarray(_valued(self.value_model, state))
 
 
 def _flat(state: LatentState) -> LatentState:
@@ -266,3 +267,8 @@ def _reward(model: WorldModel, state: LatentState) -> Array:
 @jax.jit
 def _goes_on(model: WorldModel, state: LatentState) -> Array:
     return model.goes_on(state)
+
+
+@jax.jit
+def _valued(value: Value, state: LatentState) -> Array:
+    return value(state)

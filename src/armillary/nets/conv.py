@@ -22,6 +22,15 @@ from armillary.errors import UsageError
 
 Method = Literal["patches", "lax"]
 
+plainly = jax.make_user_context(False)
+"""`with plainly(True):` convolutions are traced as XLA's own on a CPU, too, to be read by other
+programs (`armillary.export`). What is compiled does not mix."""
+
+
+def by_products() -> bool:
+    """Whether convolutions are traced as matrix products here, because a CPU is faster so."""
+    return jax.default_backend() == "cpu" and not plainly.value
+
 
 def convolution(
     x: Float[Array, "channels_in height width batch"],
@@ -93,7 +102,7 @@ def transposed_convolution(
 
 
 def _method(method: Method | None) -> Method:
-    return method or ("patches" if jax.default_backend() == "cpu" else "lax")
+    return method or ("patches" if by_products() else "lax")
 
 
 def _check(x: Array, kernel: Array, stride: int, axis: int) -> None:

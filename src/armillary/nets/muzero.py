@@ -136,7 +136,7 @@ class Flat(eqx.Module):
 
     def __call__(self, history: History) -> Float[Array, "batch state"]:
         parts = [history.observation[name][:, -1] for name in self.names]
-        flat = [symlog(part.astype(jnp.float32)).reshape(len(part), -1) for part in parts]
+        flat = [symlog(part.astype(jnp.float32)).reshape(part.shape[0], -1) for part in parts]
         return self.stack(jnp.concatenate(flat, axis=-1))
 
 
@@ -248,7 +248,7 @@ class Head(eqx.Module):
 
     def __call__(self, state: Planes) -> Float[Array, "batch outputs"]:
         x = jax.nn.relu(self.norm(self.convolution(state)))
-        return self.stack(x.reshape(len(x), -1))
+        return self.stack(x.reshape(x.shape[0], -1))
 
 
 def _quiet(stack: Stack) -> Stack:

@@ -11,9 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from armillary.agents.base import predicts_frames
-from armillary.config import Config
 from armillary.dynamics.prediction import CONTEXT, LENGTH
-from armillary.envs.catalogue import action_repeat
 from armillary.errors import ArmillaryError
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
@@ -21,13 +19,7 @@ from armillary.studies.plots import learning_curve
 from armillary.studies.prediction import open_loop
 from armillary.training.player import Player, load
 from armillary.training.run import Run
-from armillary.video import comparison, strip, write_video
-
-
-def frames_per_second(config: Config, task: str | None = None) -> float:
-    """Returns the rate at which a video shows the control suite at about its true speed."""
-    repeat = config.environment.action_repeat or action_repeat(task or config.tasks[0])
-    return max(10.0, 100.0 / repeat)
+from armillary.video import comparison, frames_per_second, strip, write_video
 
 
 def write_report(
