@@ -163,6 +163,21 @@ LEARNING_GAME = replace(
 )
 """A run that learns to take matches."""
 
+LEARNING_CHOICES = replace(
+    TINY_MUZERO,
+    task="choices:Stay,choices:Leave,choices:Legal,choices:Safe",
+    episodes=16 * 40,
+    environment=EnvironmentConfig(),
+    network=NetworkConfig(state=16, hidden=32, categories=41),
+    search=SearchConfig(simulations=24, noise_alpha=1.0, pb_c_init=2.5),
+    target=TargetConfig(unroll=3, steps=10, discount=0.99),
+    optimizer=DescentConfig(method="adam", learning_rate=3e-3, decay_steps=3_000),
+    training=StepsConfig(collect_interval=25, batch_size=64),
+    collection=SelfPlayConfig(seed_episodes=16, side_by_side=16),
+    evaluation=JudgedConfig(every=1000, episodes=16, final_episodes=16),
+)
+"""A run that learns the four problems of `choices`."""
+
 EXPLORING = ExplorerConfig(
     task="toys:corridor",
     preset="small",
