@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import PRNGKeyArray
-
 from armillary.agents.base import Actor
 from armillary.config import Config
 from armillary.envs import games, side_by_side
@@ -17,13 +15,14 @@ from armillary.replay.episode import Episode
 from armillary.spec import Spec
 from armillary.training.rollout import rollout
 from armillary.training.selfplay import self_play
+from armillary.training.several import Several
 
 if TYPE_CHECKING:
     import pgx
 
 
 OnStep = Callable[[int], None]
-Play = Callable[[Actor, Any, PRNGKeyArray, Sequence[int], OnStep], list[Episode]]
+Play = Callable[[Actor | Several, Any, Any, Sequence[int], OnStep], list[Episode]]
 """Plays an episode for each of the seeds: from who acts and its parameters, the key of everything
 random, the seeds, and what is called with the number of steps taken, see `rollout`."""
 
@@ -36,15 +35,21 @@ class Collector:
         agent_spec: what an agent of the task is made from.
         play: plays a round. Nothing is carried over from one to the next.
         close: ends what was opened for it.
+        several: whether the rounds of several seeds are played in one call, by `Several`.
     """
 
     agent_spec: Spec
     play: Play
     close: Callable[[], None]
+    several: bool = True
 
 
-def collectors(config: Config) -> dict[str, Collector]:
+def collectors(config: Config, seeds: int = 1) -> dict[str, Collector]:
     """Returns who collects the episodes of each task.
+
+    Args:
+        config: of the run.
+        seeds: how many collect a round at the same time.
 
     Raises:
         UsageError, RenderingError, EnvironmentFailure: as `armillary.envs.make`.
@@ -58,7 +63,9 @@ def collectors(config: Config) -> dict[str, Collector]:
                 openings = getattr(config.collection, "openings", 0)
                 made[task] = _of_game(games.game(task, environment.kwargs), openings)
             else:
-                made[task] = _of_environments(side_by_side(task, environment, config.round_size))
+                made[task] = _of_environments(
+                    side_by_side(task, environment, seeds * config.round_size)
+                )
     except BaseException:
         for collector in made.values():
             collector.close()
@@ -70,7 +77,7 @@ def _of_environments(envs: SideBySide) -> Collector:
     """Returns what plays an episode in each of these environments."""
 
     def play(
-        actor: Actor, state: Any, key: PRNGKeyArray, seeds: Sequence[int], on_step: OnStep
+        actor: Actor | Several, state: Any, key: Any, seeds: Sequence[int], on_step: OnStep
     ) -> list[Episode]:
         return rollout(envs, actor, state, key, seeds=seeds, explore=True, on_step=on_step)
 
@@ -81,9 +88,9 @@ def _of_game(game: pgx.Env, openings: int) -> Collector:
     """Returns what lets an agent play against itself."""
 
     def play(
-        actor: Actor, state: Any, key: PRNGKeyArray, seeds: Sequence[int], on_step: OnStep
+        actor: Any, state: Any, key: Any, seeds: Sequence[int], on_step: OnStep
     ) -> list[Episode]:
         count = len(seeds)
         return self_play(game, actor, state, key, count=count, openings=openings, on_step=on_step)
 
-    return Collector(games.spec_of_game(game), play, lambda: None)
+    return Collector(games.spec_of_game(game), play, lambda: None, several=False)

@@ -9,20 +9,22 @@ from typing import Any
 import gymnasium as gym
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
 from armillary.agents.base import Actor, Predicts, Records
 from armillary.envs.guard import LARGEST
 from armillary.errors import EnvironmentFailure
 from armillary.replay.episode import Episode
+from armillary.training.several import Several
 
 
 @lru_cache(maxsize=8)
-def compiled(actor: Actor) -> Callable[..., Any]:
+def compiled(actor: Actor | Several) -> Callable[..., Any]:
     """Returns the actor's `act`, compiled once for all who use an equal actor.
 
     It takes the episode's key and the number of the time step in place of the step's key.
     """
+    if isinstance(actor, Several):
+        return actor.acting(compiled(actor.actor))
 
     def act(
         state: Any, belief: Any, observation: Any, key: PRNGKeyArray, step: int, explore: bool
@@ -40,9 +42,9 @@ def compiled_predict(agent: Predicts) -> Callable[..., Any]:
 
 def rollout(
     envs: gym.vector.VectorEnv,
-    actor: Actor,
+    actor: Actor | Several,
     state: Any,
-    key: PRNGKeyArray,
+    key: Any,
     *,
     seeds: Sequence[int],
     explore: bool,
@@ -54,7 +56,8 @@ def rollout(
         envs: environments made by `armillary.envs.side_by_side`.
         actor: who acts.
         state: the actor's parameters.
-        key: of everything random; time step t uses `fold_in(key, t)`.
+        key: of everything random; time step t uses `fold_in(key, t)`. Of several seeds state and
+            key are those of each, and so are the environments, in equal shares.
         seeds: of each environment's episode.
         explore: whether the actor explores.
         on_step: called after each time step with the number of environments that took it; what

@@ -27,7 +27,7 @@ from armillary.training.devices import Devices, updated
 from armillary.training.evaluation import Scores
 from armillary.training.judges import Verdict
 from armillary.training.logger import Logger
-from armillary.training.progress import Progress
+from armillary.training.progress import Progress, Share
 from armillary.training.record import Record, shown
 from armillary.training.results import earlier_results, results, write_results
 from armillary.training.rollout import returns
@@ -36,7 +36,7 @@ from armillary.training.sampling import make_sampler
 from armillary.training.saving import Saver, restore
 from armillary.training.signals import Stopped, StopRequest
 from armillary.training.stored import check_episodes
-from armillary.training.testing import Tester, scalars
+from armillary.training.testing import Stage, Tester, scalars
 
 
 class Trainer(Algorithm):
@@ -52,6 +52,7 @@ class Trainer(Algorithm):
         on_progress: Callable[[Counters], None],
         on_metrics: Callable[[dict[str, Any]], None],
         check_held: Callable[[], None],
+        stage: Stage | None = None,
     ) -> None:
         self.config, self.run, self.tasks = config, run, config.tasks
         self.collectors = collectors
@@ -87,8 +88,9 @@ class Trainer(Algorithm):
             self._before_saving,
             self.sampler.saved,
         )
-        self.tester = Tester(config, run, self.agent, self.logger, self._on_step)
-        self.progress = Progress(
+        self.stage = stage or Stage(config, agent.spec)
+        self.tester = Tester(config, run, agent, self.logger, self.stage, self.on_step)
+        self.progress: Progress | Share = Progress(
             config.episodes * len(self.tasks),
             updates_due(config, all_rounds(config)),
             episodes=self.reached,
@@ -99,6 +101,7 @@ class Trainer(Algorithm):
 
     def train(self) -> dict[str, Any]:
         """Trains from where the counters are; what is finished outlives whatever ends it."""
+        assert isinstance(self.progress, Progress)  # of this run alone
         with self.progress:
             try:
                 self._loop()
@@ -211,7 +214,7 @@ class Trainer(Algorithm):
         """Plays the next round."""
         actor = self.actor(seeding_model)
         state = None if isinstance(actor, Random) else self.state
-        return self.collectors[self.task].play(actor, state, *self.draws(), self._on_step)
+        return self.collectors[self.task].play(actor, state, *self.draws(), self.on_step)
 
     def actor(self, seeding_model: bool) -> Actor:
         """Returns who plays; who keeps records plays also the first rounds, so as to have some."""
@@ -226,7 +229,7 @@ class Trainer(Algorithm):
             seeding.integer(seed, "collect", index) for index in seeds
         ]
 
-    def _on_step(self, count: int) -> None:
+    def on_step(self, count: int) -> None:
         self.stop.check()
         self.progress.frame(count)
 
@@ -293,7 +296,7 @@ class Trainer(Algorithm):
     def close(self) -> None:
         """Closes the log files and the environments that were opened here."""
         self.logger.close()
-        self.tester.close()
+        self.stage.close()
 
 
 def _scalars(verdict: Verdict | None) -> dict[str, Any]:
