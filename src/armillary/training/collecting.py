@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jaxtyping import PRNGKeyArray
+
 from armillary.agents.base import Actor
 from armillary.config import Config
 from armillary.envs import games, side_by_side
@@ -15,14 +17,13 @@ from armillary.replay.episode import Episode
 from armillary.spec import Spec
 from armillary.training.rollout import rollout
 from armillary.training.selfplay import self_play
-from armillary.training.several import Several
 
 if TYPE_CHECKING:
     import pgx
 
 
 OnStep = Callable[[int], None]
-Play = Callable[[Actor | Several, Any, Any, Sequence[int], OnStep], list[Episode]]
+Play = Callable[[Actor, Any, PRNGKeyArray, Sequence[int], OnStep], list[Episode]]
 """Plays an episode for each of the seeds: from who acts and its parameters, the key of everything
 random, the seeds, and what is called with the number of steps taken, see `rollout`."""
 
@@ -77,7 +78,7 @@ def _of_environments(envs: SideBySide) -> Collector:
     """Returns what plays an episode in each of these environments."""
 
     def play(
-        actor: Actor | Several, state: Any, key: Any, seeds: Sequence[int], on_step: OnStep
+        actor: Actor, state: Any, key: PRNGKeyArray, seeds: Sequence[int], on_step: OnStep
     ) -> list[Episode]:
         return rollout(envs, actor, state, key, seeds=seeds, explore=True, on_step=on_step)
 
@@ -88,7 +89,7 @@ def _of_game(game: pgx.Env, openings: int) -> Collector:
     """Returns what lets an agent play against itself."""
 
     def play(
-        actor: Any, state: Any, key: Any, seeds: Sequence[int], on_step: OnStep
+        actor: Actor, state: Any, key: PRNGKeyArray, seeds: Sequence[int], on_step: OnStep
     ) -> list[Episode]:
         count = len(seeds)
         return self_play(game, actor, state, key, count=count, openings=openings, on_step=on_step)

@@ -9,27 +9,27 @@ from typing import Any
 import gymnasium as gym
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
+from armillary import seeding
 from armillary.agents.base import Actor, Predicts, Records
 from armillary.envs.guard import LARGEST
 from armillary.errors import EnvironmentFailure
 from armillary.replay.episode import Episode
-from armillary.training.several import Several
 
 
 @lru_cache(maxsize=8)
-def compiled(actor: Actor | Several) -> Callable[..., Any]:
+def compiled(actor: Actor) -> Callable[..., Any]:
     """Returns the actor's `act`, compiled once for all who use an equal actor.
 
-    It takes the episode's key and the number of the time step in place of the step's key.
+    It takes the episode's key and the number of the time step in place of the step's key; of
+    several seeds the key of each.
     """
-    if isinstance(actor, Several):
-        return actor.acting(compiled(actor.actor))
 
     def act(
         state: Any, belief: Any, observation: Any, key: PRNGKeyArray, step: int, explore: bool
     ) -> Any:
-        return actor.act(state, belief, observation, jax.random.fold_in(key, step), explore)
+        return actor.act(state, belief, observation, seeding.fold(key, step), explore)
 
     return jax.jit(act, static_argnames="explore")
 
@@ -42,9 +42,9 @@ def compiled_predict(agent: Predicts) -> Callable[..., Any]:
 
 def rollout(
     envs: gym.vector.VectorEnv,
-    actor: Actor | Several,
+    actor: Actor,
     state: Any,
-    key: Any,
+    key: PRNGKeyArray,
     *,
     seeds: Sequence[int],
     explore: bool,
@@ -56,8 +56,8 @@ def rollout(
         envs: environments made by `armillary.envs.side_by_side`.
         actor: who acts.
         state: the actor's parameters.
-        key: of everything random; time step t uses `fold_in(key, t)`. Of several seeds state and
-            key are those of each, and so are the environments, in equal shares.
+        key: of everything random; time step t uses `fold_in(key, t)`. Of several seeds (see
+            `armillary.training.several`) an array with the key of each.
         seeds: of each environment's episode.
         explore: whether the actor explores.
         on_step: called after each time step with the number of environments that took it; what

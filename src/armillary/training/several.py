@@ -1,31 +1,44 @@
-"""One agent with the parameters of several seeds: their updates as one program, and their actions.
+"""One agent with the parameters of several seeds: their updates, and their actions, as one program.
 
-On a CPU the program computes one seed after the other. The work of one fills the cores, so that all
-at once would take longer there (docs/performance.md), and each gets the bits that it has alone
-(`tests/training/test_seeds.py`; `armillary bench --seeds` says it of any agent). Elsewhere they are
-computed at once, by `jax.vmap`, which sums in another order: the last bits differ.
+On a CPU the program computes one seed after the other: the work of one fills the cores, and all at
+once takes longer there (docs/performance.md). Elsewhere they are computed at once, by `jax.vmap`.
+Either way sums may be taken in another order than in the program of one seed alone, so that the
+last bits differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from armillary.agents.base import Actor, Agent, Records
+from armillary.agents.base import Actor, Agent, Observation, Records
 from armillary.replay.sampler import Batch
 from armillary.spec import Spec
 
 
-def one_by_one() -> bool:
-    """Whether seeds are computed one after the other."""
-    return jax.default_backend() == "cpu"
+def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function of arguments with a leading axis `seed`, as is what it returns.
+
+    Args:
+        function: of one seed.
+    """
+
+    def mapped(*arguments: Any) -> Any:
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda of_one: function(*of_one), arguments)
+        return jax.vmap(function)(*arguments)
+
+    return mapped
+
+
+def stacked(trees: Sequence[PyTree]) -> PyTree:
+    """Returns trees as one, with a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def update_each(
@@ -35,7 +48,7 @@ def update_each(
 
     Args:
         agent: of all seeds.
-        states: of each seed.
+        states: of each.
         batches: of each, of the same shapes.
         keys: of the updates of each, one axis.
         counter: the number of the update.
@@ -47,39 +60,24 @@ def update_each(
     def one(state: Any, batch: Batch, key: PRNGKeyArray) -> Any:
         return agent.update(state, batch, jax.random.fold_in(key, counter))
 
-    arguments = stacked(states), stacked(batches), keys
-    if one_by_one():
-        found = jax.lax.map(lambda of_one: one(*of_one), arguments)
-    else:
-        found = jax.vmap(one)(*arguments)
-    after, *rest = found
+    after, *rest = over_seeds(one)(stacked(states), stacked(batches), keys)
     return tuple(jax.tree.map(lambda x, i=i: x[i], after) for i in range(len(states))), *rest
-
-
-def alike(batches: Sequence[Batch]) -> bool:
-    """Whether batches are of the same shapes: of episodes that had to be filled up, or of none."""
-    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), batch) for batch in batches]
-    return all(shape == shapes[0] for shape in shapes)
-
-
-def stacked(trees: Sequence[Any]) -> Any:
-    """Returns trees as one, with a new leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 @dataclass(frozen=True)
 class Several:
-    """An actor for several seeds, each of which acts in its own share of the environments.
+    """An actor for several seeds, each of which acts in its share of the environments.
 
-    Its states, beliefs and keys are those of each seed, as `of_each` returns them.
+    Its states, beliefs and keys have a leading axis `seed`. The first environments are those of the
+    first seed.
 
     Attributes:
         actor: who acts for each.
-        count: how many seeds.
+        seeds: how many.
     """
 
     actor: Actor
-    count: int
+    seeds: int
 
     @property
     def spec(self) -> Spec:
@@ -91,55 +89,25 @@ class Several:
         """The actor's."""
         return self.actor.records if isinstance(self.actor, Records) else ()
 
-    def of_each(self, trees: Sequence[Any]) -> Any:
-        """Returns what each seed has of something, as the functions below take it."""
-        return tuple(trees) if one_by_one() else _stack(tuple(trees))
+    def init(self, key: PRNGKeyArray) -> PyTree:
+        """Returns random parameters, from a key of each seed."""
+        return jax.vmap(self.actor.init)(key)
 
-    def initial_belief(self, states: Any, environments: int) -> Any:
-        """Returns the beliefs before an episode."""
+    def initial_belief(self, state: Any, environments: int) -> PyTree:
+        """Returns the beliefs before an episode in so many environments, of all seeds together."""
+        share = environments // self.seeds
+        of_each = jax.vmap(lambda own: self.actor.initial_belief(own, share), axis_size=self.seeds)
+        return of_each(state)
 
-        def one(state: Any) -> Any:
-            return self.actor.initial_belief(state, environments // self.count)
+    def act(
+        self, state: Any, belief: Any, observation: Observation, key: PRNGKeyArray, explore: bool
+    ) -> tuple[PyTree, Float[Array, "environment action"], dict[str, Array]]:
+        """Returns what the actor does for each seed, the environments of all on one axis."""
 
-        if one_by_one():
-            return tuple(map(one, states))
-        return jax.vmap(one, axis_size=self.count)(states)
+        def one(state: Any, belief: Any, observation: Observation, key: PRNGKeyArray) -> Any:
+            return self.actor.act(state, belief, observation, key, explore)
 
-    def acting(self, act: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns what acts for all seeds.
-
-        Args:
-            act: what does for one, compiled; see `armillary.training.rollout.compiled`.
-        """
-
-        def in_turn(
-            states: Any, beliefs: Any, observation: Any, keys: Any, step: int, explore: bool
-        ) -> Any:
-            shares = [
-                jax.tree.map(lambda x, i=i: np.split(x, self.count)[i], observation)
-                for i in range(self.count)
-            ]
-            found = [  # all are under way before the first is waited for
-                act(state, belief, share, key, step, explore=explore)
-                for state, belief, share, key in zip(states, beliefs, shares, keys, strict=True)
-            ]
-            beliefs, actions, known = zip(*found, strict=True)
-            actions, known = jax.device_get((actions, known))
-            together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *known)
-            return beliefs, np.concatenate(actions), together
-
-        @partial(jax.jit, static_argnames="explore")
-        def at_once(
-            states: Any, beliefs: Any, observation: Any, keys: Any, step: int, explore: bool
-        ) -> Any:
-            shares = jax.tree.map(lambda x: x.reshape(self.count, -1, *x.shape[1:]), observation)
-            each = jax.vmap(partial(act, explore=explore), in_axes=(0, 0, 0, 0, None))
-            beliefs, *rest = each(states, beliefs, shares, keys, step)
-            return beliefs, *jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rest)
-
-        return lambda *arguments, **options: (in_turn if one_by_one() else at_once)(
-            *arguments, **options
-        )
-
-
-_stack = jax.jit(stacked)
+        shares = jax.tree.map(lambda x: x.reshape(self.seeds, -1, *x.shape[1:]), dict(observation))
+        belief, *rest = over_seeds(one)(state, belief, shares, key)
+        action, known = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rest)
+        return belief, action, known

@@ -24,7 +24,7 @@ from armillary.replay.sampler import Batch
 from armillary.training import compilation
 from armillary.training.algorithm import Algorithm
 from armillary.training.progress import Progress, Share
-from armillary.training.several import Several, alike, update_each
+from armillary.training.several import Several, stacked, update_each
 from armillary.training.signals import Stopped, StopRequest
 from armillary.training.trainer import Trainer
 
@@ -42,6 +42,7 @@ class Together(Algorithm):
         first, count = trainers[0], len(trainers)
         self.config, self.collectors = first.config, first.collectors
         self.update = jax.jit(partial(update_each, first.agent), donate_argnums=0)
+        self.stack = jax.jit(stacked)
         self.keys = jnp.stack([trainer.key for trainer in trainers])
         counters = [trainer.counters for trainer in trainers]
         self.progress = Progress(
@@ -57,7 +58,7 @@ class Together(Algorithm):
             for trainer in trainers
         ]
         for trainer, share in zip(trainers, self.shares, strict=True):
-            trainer.progress, trainer.update = share, first.update
+            trainer.progress = share
 
     def train(self) -> dict[int, dict[str, Any]]:
         """Trains all from where they are; what is finished outlives whatever ends it."""
@@ -81,7 +82,7 @@ class Together(Algorithm):
             while (number := min(t.counters.updates for t in self.trainers)) < due:
                 self.stop.check()
                 turn = [t for t in self.trainers if t.counters.updates == number]
-                self._learn({trainer: next(batches[trainer]) for trainer in turn}, number)
+                self._learn({trainer: _whole(next(batches[trainer])) for trainer in turn}, number)
                 losses = [share.losses for share in self.shares if share.losses]
                 self.progress.update(
                     sum(share.updates for share in self.shares),
@@ -90,20 +91,16 @@ class Together(Algorithm):
                 self._save_if_due()
 
     def _learn(self, batches: Mapping[Trainer, Batch], number: int) -> None:
-        """Takes an update of each of these seeds; of all of them it is one computation.
+        """Takes an update of each of these seeds.
 
         Raises:
             NumericalError: a loss of one is NaN or infinite; the others are saved.
         """
-        together = len(batches) == len(self.trainers) and alike([*batches.values()])
-        found = self._update(batches, number) if together else {}
+        found = self._update(batches, number)
         failed: dict[Trainer, NumericalError] = {}
         for trainer, batch in batches.items():
             try:
-                if together:
-                    trainer.learned(batch, *found[trainer])
-                else:  # one is behind, or the episodes of one have to be filled up
-                    trainer.update_alone(batch)
+                trainer.learned(batch, *found[trainer])
             except NumericalError as error:
                 failed[trainer] = error
         if failed:
@@ -115,14 +112,23 @@ class Together(Algorithm):
             raise NumericalError(told + rest * bool(others)) from next(iter(failed.values()))
 
     def _update(self, batches: Mapping[Trainer, Batch], number: int) -> dict[Trainer, Any]:
-        """Changes the parameters of all seeds; returns what else each update gives."""
-        states = tuple(trainer.state for trainer in batches)
-        with self.progress.compiling(f"the update of {len(batches)} seeds"):
-            states, *found = self.update(states, tuple(batches.values()), self.keys, number)
+        """Changes the parameters of these seeds; returns what else their updates give.
+
+        It is the same computation where some seeds are ahead: what it gives for them is thrown away
+        so that those behind get the bits that they would have had.
+        """
+        any_batch = next(iter(batches.values()))
+        states = tuple(t.state if t in batches else _copied(t.state) for t in self.trainers)
+        drawn = tuple(batches.get(trainer, any_batch) for trainer in self.trainers)
+        with self.progress.compiling(f"the update of {len(states)} seeds"):
+            states, *found = self.update(states, drawn, self.keys, number)
         found = jax.device_get(found)
-        for trainer, state in zip(batches, states, strict=True):
-            trainer.state = state
-        return {t: jax.tree.map(lambda x, i=i: x[i], found) for i, t in enumerate(batches)}
+        of_each = {}
+        for i, (trainer, state) in enumerate(zip(self.trainers, states, strict=True)):
+            if trainer in batches:
+                trainer.state = state
+                of_each[trainer] = jax.tree.map(lambda x, i=i: x[i], found)
+        return of_each
 
     def evaluate(self) -> None:
         """Tests each agent, one after the other, in the same environments."""
@@ -154,19 +160,33 @@ class Together(Algorithm):
         """Returns what each seed plays next, also of one whose turn it is not."""
         first, size = self.trainers[0], self.config.round_size
         one = first.actor(seeding_model)
-        actor = Several(one, len(self.trainers))
-        random = isinstance(one, Random)
-        states = actor.of_each([None if random else t.state for t in self.trainers])
+        states = [None if isinstance(one, Random) else t.state for t in self.trainers]
         keys, seeds = zip(*(trainer.draws() for trainer in self.trainers), strict=True)
         task = min(self.trainers, key=lambda trainer: trainer.episodes).task
         played = self.collectors[task].play(
-            actor, states, actor.of_each(keys), [*chain(*seeds)], first.on_step
+            Several(one, len(states)),
+            self.stack(states),
+            jnp.stack(keys),
+            [*chain(*seeds)],
+            first.on_step,
         )
         return {t: played[i * size : (i + 1) * size] for i, t in enumerate(self.trainers)}
 
     def _save_if_due(self) -> None:
         if any(trainer.saver.due for trainer in self.trainers):
             _save(self.trainers)
+
+
+def _whole(batch: Batch) -> Batch:
+    """Returns a batch that says which rows are valid: all have the same fields then."""
+    if batch.valid is not None:
+        return batch
+    return batch._replace(valid=jnp.ones(batch.reward.shape, bool))
+
+
+def _copied(state: Any) -> Any:
+    """Returns parameters that may be donated."""
+    return jax.tree.map(jnp.array, state)
 
 
 def _save(trainers: Iterable[Trainer]) -> None:

@@ -129,7 +129,13 @@ class Trainer(Algorithm):
         with self.batches(due) as batches:
             for batch in batches:
                 self.stop.check()
-                self.update_alone(batch)
+                number = self.counters.updates
+                with self.progress.compiling("the update"):
+                    shared = self.devices.share(batch, number)
+                    self.state, metrics, *of_steps = self.update(
+                        self.state, shared, self.key, number
+                    )
+                self.learned(batch, metrics, *of_steps)
                 self.save_if_due()
         self.state = self.devices.on_first(self.state)
 
@@ -139,18 +145,6 @@ class Trainer(Algorithm):
         numbers = range(self.counters.updates, due)
         generators = (seeding.generator(self.config.seed, "batch", number) for number in numbers)
         return prefetch(self.sampler, generators, transfer=self.devices.divide)
-
-    def update_alone(self, batch: Batch) -> None:
-        """Takes one update.
-
-        Raises:
-            NumericalError: a loss is NaN or infinite.
-        """
-        number = self.counters.updates
-        with self.progress.compiling("the update"):
-            shared = self.devices.share(batch, number)
-            self.state, metrics, *of_steps = self.update(self.state, shared, self.key, number)
-        self.learned(batch, metrics, *of_steps)
 
     def learned(self, batch: Batch, metrics: Any, *of_steps: Any) -> None:
         """Takes notice of an update: of its metrics, and of what it says of the batch's steps.
