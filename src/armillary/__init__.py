@@ -3,6 +3,7 @@
 The names below are imported when they are used, so that `import armillary` is quick:
 
 - `train(config, folder)`: trains an agent, or continues a run;
+- `train_seeds(config, seeds)`: several seeds of it at once;
 - `load(folder)`: a trained agent, ready to act;
 - `plan(model, belief, key, ...)`: the cross-entropy method on any model: `JaxModel(step, n)` and
   `PythonModel(step, n)` of a function of one's own, `Simulator` of a MuJoCo model;
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from armillary.planners.simulator import Simulator
     from armillary.training.loop import train
     from armillary.training.player import load
+    from armillary.training.seeds import train_seeds
 
 _HOMES = {
     "Config": "config",
@@ -51,6 +53,7 @@ _HOMES = {
     "make": "envs.build",
     "plan": "planners.rollout",
     "train": "training.loop",
+    "train_seeds": "training.seeds",
     "load": "training.player",
     "register_agent": "agents.registry",
     "register_dynamics": "agents.registry",
@@ -75,6 +78,7 @@ __all__ = [
     "register_agent",
     "register_dynamics",
     "train",
+    "train_seeds",
 ]
 
 

@@ -7,7 +7,7 @@ many numbers were drawn before.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,15 @@ def key(seed: int, purpose: str, counter: int = 0) -> jax.Array:
     import jax
 
     return jax.random.fold_in(purpose_key(seed, purpose), counter)
+
+
+def fold(key: jax.Array, counter: Any) -> jax.Array:
+    """Returns the key of a counter: `fold_in`, also of an array of keys."""
+    import jax
+
+    if key.ndim == 0:
+        return jax.random.fold_in(key, counter)
+    return jax.vmap(lambda one: jax.random.fold_in(one, counter))(key)
 
 
 def generator(seed: int, purpose: str, counter: int = 0) -> np.random.Generator:

@@ -67,6 +67,8 @@ class Arguments:
     """Rendering back end. auto: the first that works."""
     every_renderer: bool = False
     """Measure every rendering back end that works here."""
+    seeds: int = 0
+    """Measure so many seeds as one, beside one by one (`armillary train --seeds`)."""
     json: bool = False
     """Print one JSON object, and nothing else, on standard output."""
     against: Path | None = None
@@ -80,6 +82,8 @@ def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "armillary bench")
     if arguments.repeats < 1:
         raise UsageError(f"repeats is {arguments.repeats}, but it must be at least 1")
+    if arguments.seeds < 0 or arguments.seeds == 1:
+        raise UsageError(f"seeds is {arguments.seeds}, but it must be at least 2 (or 0: none)")
     config = _config(arguments)
     if arguments.against and arguments.simulators:
         raise UsageError("--against compares agents: leave --simulators out")
@@ -98,6 +102,7 @@ def run(argv: list[str]) -> int:
             repeats=1 if arguments.quick else arguments.repeats,
             every_renderer=arguments.every_renderer,
             sizes=(256,) if arguments.quick else None,
+            seeds=arguments.seeds,
             say=lambda text: say(f"measuring: {text}"),
         )
         changes = compare(report, earlier) if earlier else []
@@ -149,6 +154,20 @@ def simulator_rows(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def seeds_rows(report: dict[str, Any], acting: str) -> list[str]:
+    """Returns the rows of several seeds: one by one, and as one."""
+    count, rows = report["count"], []
+    for name, turns in (("update", report["update"]), (acting, report["action"])):
+        if turns:
+            rows += [
+                _work(f"{name} of {count} seeds, one by one", turns["alone"]),
+                _work(f"{name} of {count} seeds, as one", turns["together"]),
+                f"  as one takes {turns['ratio']:.2f} of the time one by one, and "
+                f"{turns['cpu_ratio']:.2f} of the processor's",
+            ]
+    return [*rows, f"  parameters after an update differ by {report['difference']:.1e} at most"]
+
+
 def _config(arguments: Arguments) -> Config:
     config = preset(arguments.preset, arguments.agent, arguments.task, is_game_of(()))
     environment = dataclasses.replace(config.environment, renderer=arguments.renderer)
@@ -197,6 +216,8 @@ def table(report: dict[str, Any], config: Config) -> str:
         *(_work(f"  {name}", timing) for name, timing in report["parts"].items()),
         _work(f"{acting['name']} {size}".strip(), report[acting["name"]]),
     ]
+    if report["seeds"]:
+        rows += seeds_rows(report["seeds"], acting["name"])
     if report["simulator"]:
         rows += simulator_rows(report["simulator"])
     if "batch_to_device" in report:

@@ -11,6 +11,7 @@ import tyro
 
 from armillary.advice import command, tool
 from armillary.cli.options import is_game_of, parse, value_given
+from armillary.cli.seeds import first_folder, run_seeds
 from armillary.cli.stdout import say, show
 from armillary.config import CONFIGS, Config, flatten, preset, to_dict
 from armillary.errors import ArmillaryError, StorageError, UsageError
@@ -21,6 +22,7 @@ FIRST = (
     "run",
     "episodes",
     "seed",
+    "seeds",
     "agent",
     "model.dynamics",
     "behavior.horizon",
@@ -51,6 +53,9 @@ class Arguments(Generic[AgentConfig]):
     config: Annotated[AgentConfig, tyro.conf.arg(name="")]
     run: Path | None = None
     """Run folder. Default: runs/<task>-<agent>-<preset>-seed<N>. A run that is there goes on."""
+    seeds: tuple[int, ...] = ()
+    """Train several seeds at once, each in a run folder of its own, which `--run` then names
+    without its -seed<N>: so many from `--seed` on, or, if several numbers are given, these."""
     hosts: str | None = None
     """Share the updates between several processes, each started with the same command: auto on a
     cluster that JAX knows, or ADDRESS:PORT,N,I, where the first of N listens, and which this is."""
@@ -68,6 +73,8 @@ def run(argv: list[str]) -> int:
     arguments = parse(kind, argv, "armillary train", default=Arguments(default), first=first)
     config = arguments.config
     check_task(config)
+    if arguments.seeds:
+        return run_seeds(config, arguments.seeds, argv)
     from armillary.envs.named import needing_trust
     from armillary.training.run import Run, default_folder
 
@@ -102,7 +109,7 @@ def run(argv: list[str]) -> int:
 
 def first_options(config: Config) -> list[str]:
     """Returns those of `FIRST` that an agent's configuration has; of several horizons the first."""
-    names = {"run", *(name.replace("_", "-") for name in flatten(to_dict(config)))}
+    names = {"run", "seeds", *(name.replace("_", "-") for name in flatten(to_dict(config)))}
     horizons = [name for name in FIRST if name.endswith(".horizon") and name in names]
     return [name for name in FIRST if name in names and name not in horizons[1:]]
 
@@ -132,7 +139,7 @@ def default_config(argv: list[str]) -> Config:
 
     That of the run in the folder if there is one and no preset is named, else the preset's.
     """
-    name, folder = value_given(argv, "--preset"), value_given(argv, "--run")
+    name, folder = value_given(argv, "--preset"), first_folder(argv)
     agent = value_given(argv, "--agent") or "planet"
     dynamics = value_given(argv, "--dynamics") or value_given(argv, "--model.dynamics") or ""
     if ":" in agent + dynamics:  # code that is named here, and so may be run

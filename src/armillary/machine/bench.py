@@ -11,7 +11,7 @@ import dataclasses
 import platform
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ from armillary.machine.agent import (
 )
 from armillary.machine.games import measure_game
 from armillary.machine.rollouts import measure_simulator
+from armillary.machine.seeds import measure_seeds
 from armillary.machine.timing import Timing, measure_environment, timed
 from armillary.spec import Spec
 from armillary.training.kept import keep
@@ -56,6 +57,7 @@ def measure(
     repeats: int = 5,
     every_renderer: bool = False,
     sizes: tuple[int, ...] | None = None,
+    seeds: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Measures the agent of a configuration on this machine; plain numbers, ready for JSON.
@@ -66,6 +68,7 @@ def measure(
             environment a hundred times as many.
         every_renderer: Measure every back end that works here, not only the chosen one.
         sizes: Of the square matrices for the matrix rate. None: those that suit the device.
+        seeds: How many to measure as one, beside one by one; 0: none.
         say: Is told what is being measured.
 
     Raises:
@@ -76,7 +79,8 @@ def measure(
     config = _with_repeat(config)
     first = dataclasses.replace(config, task=config.tasks[0])  # of several, which is simulated
     say("environment and rendering")
-    if is_game(first.task, first.environment.kwargs):
+    games = is_game(first.task, first.environment.kwargs)
+    if games:
         environment = measure_game(first, repeats)
     else:
         environment = measure_environment(first, repeats, every_renderer)
@@ -98,6 +102,10 @@ def measure(
         say("update")
         update = time_update(agent, config, state, repeats)
         parts = time_parts(agent, config, state, repeats)
+    several = None
+    if seeds:
+        say(f"{seeds} seeds")
+        several = measure_seeds(cast(Agent, agent), config, seeds, repeats, games)
     simulator = None
     planner = planner_of(config)
     if planner is not None and first.task in names():
@@ -125,6 +133,7 @@ def measure(
         "records": isinstance(agent, Records),
         action.name: act.as_dict(rate),
         "simulator": simulator,
+        "seeds": several and several.as_dict(rate),
         **environment,
         "peak_memory_bytes": resources.peak_memory(),
     }

@@ -36,15 +36,21 @@ class Collector:
         agent_spec: what an agent of the task is made from.
         play: plays a round. Nothing is carried over from one to the next.
         close: ends what was opened for it.
+        several: whether the rounds of several seeds are played in one call, by `Several`.
     """
 
     agent_spec: Spec
     play: Play
     close: Callable[[], None]
+    several: bool = True
 
 
-def collectors(config: Config) -> dict[str, Collector]:
+def collectors(config: Config, seeds: int = 1) -> dict[str, Collector]:
     """Returns who collects the episodes of each task.
+
+    Args:
+        config: of the run.
+        seeds: how many collect a round at the same time.
 
     Raises:
         UsageError, RenderingError, EnvironmentFailure: as `armillary.envs.make`.
@@ -58,7 +64,9 @@ def collectors(config: Config) -> dict[str, Collector]:
                 openings = getattr(config.collection, "openings", 0)
                 made[task] = _of_game(games.game(task, environment.kwargs), openings)
             else:
-                made[task] = _of_environments(side_by_side(task, environment, config.round_size))
+                made[task] = _of_environments(
+                    side_by_side(task, environment, seeds * config.round_size)
+                )
     except BaseException:
         for collector in made.values():
             collector.close()
@@ -86,4 +94,4 @@ def _of_game(game: pgx.Env, openings: int) -> Collector:
         count = len(seeds)
         return self_play(game, actor, state, key, count=count, openings=openings, on_step=on_step)
 
-    return Collector(games.spec_of_game(game), play, lambda: None)
+    return Collector(games.spec_of_game(game), play, lambda: None, several=False)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from armillary.agents.base import Agent
 from armillary.agents.registry import know, make_agent
 from armillary.config import Config
 from armillary.config.schedule import all_rounds, evaluation_due, seed_rounds, updates_due
@@ -79,13 +80,14 @@ def _trained(
         sources = _collectors(config, stack)
         spec = _spec(config, Run(place), sources)
         agent = make_agent(config, spec)  # what cannot be fails before anything is written
+        assert isinstance(agent, Agent)  # see `Config.check_trained`
         run = Run(place)
         if config.source is not None and not begun(run):
             check_records(config, agent)
         with run.locked() as check_held, stop_request() as stop:
             config = run.check(config)  # environments take long: another run may have begun here
             kind = Trainer if config.source is None else OfflineTrainer
-            trainer = kind(config, spec, run, sources, stop, on_progress, on_metrics, check_held)
+            trainer = kind(config, agent, run, sources, stop, on_progress, on_metrics, check_held)
             try:
                 return trainer.train()
             finally:
@@ -149,13 +151,13 @@ class OfflineTrainer(Trainer):
                 task = self.tasks[index % len(self.tasks)]
                 counters.simulator_steps += simulator_steps(store.load(index), config, task)
         while self.rounds < all_rounds(config):
-            self._fit(updates_due(config, self.rounds + 1))
+            self.fit(updates_due(config, self.rounds + 1))
             self.record.write(self._mean_losses())
-            self.saver.if_due(self.state)
+            self.save_if_due()
             self.progress.episode(self.reached, counters.simulator_steps, None)
             if (
                 self.rounds < all_rounds(config)
                 and evaluation_due(config, self.rounds)
                 and self.collectors
             ):
-                self._evaluate()
+                self.evaluate()

@@ -9,11 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from armillary.training.counters import Counters
 
 PLAIN_SECONDS = 10.0
 
@@ -233,6 +236,37 @@ class Progress:
         elif now or self._clock() - self._shown >= PLAIN_SECONDS:
             self._shown = self._clock()
             self._console.print(self.line(), soft_wrap=True)
+
+
+class Share:
+    """What one of several runs tells of itself, until it is shown with what the others tell.
+
+    Args:
+        whole: shows all of them.
+        name: of the run, before its messages.
+        counters: how far it is.
+    """
+
+    def __init__(self, whole: Progress, name: str, counters: Counters) -> None:
+        self._whole, self._name = whole, name
+        self.episodes, self.updates = counters.episodes, counters.updates
+        self.environment_steps = counters.simulator_steps
+        self.losses: dict[str, float] = {}
+        self.total_reward = 0.0
+        self.frame, self.compiling = whole.frame, whole.compiling
+
+    def update(self, updates: int, losses: Mapping[str, float] | None = None) -> None:
+        """Takes down that updates were made."""
+        self.updates, self.losses = updates, dict(losses or {})
+
+    def episode(self, episodes: int, environment_steps: int, total_reward: float | None) -> None:
+        """Takes down that an episode was collected."""
+        self.episodes, self.environment_steps = episodes, environment_steps
+        self.total_reward = total_reward or 0.0
+
+    def message(self, text: str) -> None:
+        """Writes a line of text above the live line."""
+        self._whole.message(f"{self._name}: {text}")
 
 
 class _Pace:

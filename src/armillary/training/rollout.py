@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from armillary import seeding
 from armillary.agents.base import Actor, Predicts, Records
 from armillary.envs.guard import LARGEST
 from armillary.errors import EnvironmentFailure
@@ -21,13 +22,14 @@ from armillary.replay.episode import Episode
 def compiled(actor: Actor) -> Callable[..., Any]:
     """Returns the actor's `act`, compiled once for all who use an equal actor.
 
-    It takes the episode's key and the number of the time step in place of the step's key.
+    It takes the episode's key and the number of the time step in place of the step's key; of
+    several seeds the key of each.
     """
 
     def act(
         state: Any, belief: Any, observation: Any, key: PRNGKeyArray, step: int, explore: bool
     ) -> Any:
-        return actor.act(state, belief, observation, jax.random.fold_in(key, step), explore)
+        return actor.act(state, belief, observation, seeding.fold(key, step), explore)
 
     return jax.jit(act, static_argnames="explore")
 
@@ -54,7 +56,8 @@ def rollout(
         envs: environments made by `armillary.envs.side_by_side`.
         actor: who acts.
         state: the actor's parameters.
-        key: of everything random; time step t uses `fold_in(key, t)`.
+        key: of everything random; time step t uses `fold_in(key, t)`. Of several seeds (see
+            `armillary.training.several`) an array with the key of each.
         seeds: of each environment's episode.
         explore: whether the actor explores.
         on_step: called after each time step with the number of environments that took it; what

@@ -90,11 +90,11 @@ class Saver:
         self._before, self._arrays = before, arrays
         self._last = time.monotonic()
 
-    def if_due(self, state: Any) -> None:
-        """Saves if there is no checkpoint yet, or the last one is old."""
+    @property
+    def due(self) -> bool:
+        """Whether there is no checkpoint yet, or the last one is old."""
         minutes = (time.monotonic() - self._last) / 60
-        if not checkpoint.exists(self._run.checkpoints) or minutes > self._minutes:
-            self.save(state)
+        return not checkpoint.exists(self._run.checkpoints) or minutes > self._minutes
 
     def save(self, state: Any) -> None:
         """Saves the parameters and the counters."""

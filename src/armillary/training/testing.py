@@ -19,6 +19,7 @@ from armillary.envs.build import fitting
 from armillary.envs.parallel import SideBySide
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
+from armillary.spec import Spec
 from armillary.training.evaluation import Scores, evaluate
 from armillary.training.judges import JUDGES, Verdict
 from armillary.training.logger import Logger
@@ -29,6 +30,33 @@ FRAMES_PER_SECOND = 30
 """Of the videos in TensorBoard."""
 
 
+class Stage:
+    """The environments of test episodes, opened when they are first needed.
+
+    Args:
+        config: of the run.
+        spec: of its agent.
+    """
+
+    def __init__(self, config: Config, spec: Spec) -> None:
+        self._config, self._spec = config, spec
+        self._envs: dict[str, SideBySide] = {}
+
+    def of(self, task: str) -> SideBySide:
+        """Returns those of a task, side by side."""
+        if task not in self._envs:
+            evaluation = self._config.evaluation
+            count = min(evaluation.episodes, evaluation.final_episodes)
+            environment = fitting(self._config.environment, self._spec)
+            self._envs[task] = side_by_side(task, environment, count)
+        return self._envs[task]
+
+    def close(self) -> None:
+        """Closes the environments that were opened here."""
+        while self._envs:
+            self._envs.popitem()[1].close()
+
+
 class Tester:
     """Plays the test episodes of one training run; keeps one of each task, and logs pictures.
 
@@ -37,6 +65,7 @@ class Tester:
         run: its folder.
         agent: the agent that is trained.
         logger: where videos and pictures go.
+        stage: where the episodes are played.
         on_step: as in `rollout`.
     """
 
@@ -46,11 +75,11 @@ class Tester:
         run: Run,
         agent: Agent,
         logger: Logger,
+        stage: Stage,
         on_step: Callable[[int], None],
     ) -> None:
         self._config, self._agent, self._logger, self._on_step = config, agent, logger, on_step
-        self._store = EpisodeStore(run.test_episodes)
-        self._envs: dict[str, SideBySide] = {}
+        self._store, self._stage = EpisodeStore(run.test_episodes), stage
 
     @property
     def has_episodes(self) -> bool:
@@ -94,7 +123,7 @@ class Tester:
         self, task: str, actor: Any, state: Any, episodes: int, purpose: str
     ) -> tuple[Scores, list[Episode]]:
         return evaluate(
-            self._env(task),
+            self._stage.of(task),
             actor,
             state,
             episodes=episodes,
@@ -102,14 +131,6 @@ class Tester:
             purpose=purpose,
             on_step=self._on_step,
         )
-
-    def _env(self, task: str) -> SideBySide:
-        if task not in self._envs:
-            evaluation = self._config.evaluation
-            count = min(evaluation.episodes, evaluation.final_episodes)
-            environment = fitting(self._config.environment, self._agent.spec)
-            self._envs[task] = side_by_side(task, environment, count)
-        return self._envs[task]
 
     def _log_pictures(self, state: Any, episode: Episode, step: int, name: str) -> None:
         """Logs a video of an episode, and predicted frames (below) beside true ones (above)."""
@@ -127,11 +148,6 @@ class Tester:
             columns = [np.concatenate(pair) for pair in pairs]
             picture = np.concatenate(columns[:: max(1, len(columns) // 10)], axis=1)
             self._logger.image(f"{name}/prediction", picture, step)
-
-    def close(self) -> None:
-        """Closes the environments that were opened here."""
-        for envs in self._envs.values():
-            envs.close()
 
 
 def of(task: str, config: Config) -> str:

@@ -1,8 +1,9 @@
-"""The training loop: Algorithm 1 of PlaNet and of Dreamer, and MuZero's rounds of self-play."""
+"""One training run: what each line of Algorithm 1 does, and what is written down of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from statistics import mean
 from typing import Any
@@ -10,24 +11,23 @@ from typing import Any
 import jax
 
 from armillary import seeding
-from armillary.agents.base import Agent, Records
+from armillary.agents.base import Actor, Agent, Records
 from armillary.agents.random import Random
-from armillary.agents.registry import make_agent
 from armillary.config import Config, to_dict
-from armillary.config.schedule import all_rounds, evaluation_due, seed_rounds, updates_due
+from armillary.config.schedule import all_rounds, updates_due
 from armillary.errors import EnvironmentFailure
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
-from armillary.replay.sampler import prefetch
-from armillary.spec import Spec
+from armillary.replay.sampler import Batch, prefetch
 from armillary.training import compilation
+from armillary.training.algorithm import Algorithm
 from armillary.training.collecting import Collector
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.devices import Devices, updated
 from armillary.training.evaluation import Scores
 from armillary.training.judges import Verdict
 from armillary.training.logger import Logger
-from armillary.training.progress import Progress
+from armillary.training.progress import Progress, Share
 from armillary.training.record import Record, shown
 from armillary.training.results import earlier_results, results, write_results
 from armillary.training.rollout import returns
@@ -36,34 +36,33 @@ from armillary.training.sampling import make_sampler
 from armillary.training.saving import Saver, restore
 from armillary.training.signals import Stopped, StopRequest
 from armillary.training.stored import check_episodes
-from armillary.training.testing import Tester, scalars
+from armillary.training.testing import Stage, Tester, scalars
 
 
-class Trainer:
+class Trainer(Algorithm):
     """One training run in this process: Algorithm 1 of PlaNet and of Dreamer."""
 
     def __init__(
         self,
         config: Config,
-        spec: Spec,
+        agent: Agent,
         run: Run,
         collectors: dict[str, Collector],
         stop: StopRequest,
         on_progress: Callable[[Counters], None],
         on_metrics: Callable[[dict[str, Any]], None],
         check_held: Callable[[], None],
+        stage: Stage | None = None,
     ) -> None:
         self.config, self.run, self.tasks = config, run, config.tasks
         self.collectors = collectors
         self.stop, self.on_progress, self.check_held = stop, on_progress, check_held
-        self.spec = spec
-        agent = make_agent(config, self.spec)
-        assert isinstance(agent, Agent)  # see `Config.check_trained`
         self.agent = agent
         self.devices = Devices(config.training.devices, config.training.batch_size)
-        self.update = jax.jit(partial(updated, self.agent, self.devices), donate_argnums=0)
+        self.update = jax.jit(partial(updated, agent, self.devices), donate_argnums=0)
+        self.key = seeding.purpose_key(config.seed, "update")
         facts = machine(self.devices.count)
-        now = Counters(self.spec.as_dict(), config=to_dict(config), machine=facts)
+        now = Counters(agent.spec.as_dict(), config=to_dict(config), machine=facts)
         self.state, self.counters, saved = restore(run, config, self.agent, now)
         run.open(config)  # all that can be wrong with the request has been seen by now
         self._prepare()
@@ -71,7 +70,7 @@ class Trainer:
         check_episodes(
             self.store,
             self.counters,
-            self.spec,
+            agent.spec,
             brought=config.source is not None,
             round_size=config.round_size,
         )
@@ -89,8 +88,9 @@ class Trainer:
             self._before_saving,
             self.sampler.saved,
         )
-        self.tester = Tester(config, run, self.agent, self.logger, self._on_step)
-        self.progress = Progress(
+        self.stage = stage or Stage(config, agent.spec)
+        self.tester = Tester(config, run, agent, self.logger, self.stage, self.on_step)
+        self.progress: Progress | Share = Progress(
             config.episodes * len(self.tasks),
             updates_due(config, all_rounds(config)),
             episodes=self.reached,
@@ -101,37 +101,19 @@ class Trainer:
 
     def train(self) -> dict[str, Any]:
         """Trains from where the counters are; what is finished outlives whatever ends it."""
+        assert isinstance(self.progress, Progress)  # of this run alone
         with self.progress:
             try:
                 self._loop()
-                return self._finish()
+                return self.finish()
             except (Stopped, EnvironmentFailure):
                 self.saver.save(self.state)
                 raise
 
-    def _loop(self) -> None:
-        config = self.config
-        while self.rounds < seed_rounds(config):
-            self._collect(seeding_model=True)
-        while True:
-            self._fit(updates_due(config, self.rounds))
-            if self.rounds >= all_rounds(config):
-                return
-            if evaluation_due(config, self.rounds):
-                self._evaluate()
-            self._collect()
-            while self.counters.episodes % self._of_each_task:  # one of each task
-                self._collect()
-
     @property
-    def rounds(self) -> int:
-        """How many rounds of episodes of each task have been collected."""
-        return self.counters.episodes // self._of_each_task
-
-    @property
-    def _of_each_task(self) -> int:
-        """Episodes of a round of each task."""
-        return self.config.round_size * len(self.tasks)
+    def episodes(self) -> int:
+        """How many episodes have been collected."""
+        return self.counters.episodes
 
     @property
     def reached(self) -> int:
@@ -141,41 +123,69 @@ class Trainer:
     def _prepare(self) -> None:
         """Called when a folder is open, before its episodes are read."""
 
-    def _fit(self, due: int) -> None:
+    def fit(self, due: int) -> None:
         """Takes the updates that are due (Algorithm 1, lines 4 to 7)."""
-        counters, seed = self.counters, self.config.seed
-        self.sampler.episodes = counters.episodes
-        key = seeding.purpose_key(seed, "update")
-        numbers = range(counters.updates, due)
-        generators = (seeding.generator(seed, "batch", number) for number in numbers)
-        self.state = self.devices.everywhere(self.state, self.spec)
-        with prefetch(self.sampler, generators, transfer=self.devices.divide) as batches:
+        self.state = self.devices.everywhere(self.state, self.agent.spec)
+        with self.batches(due) as batches:
             for batch in batches:
                 self.stop.check()
+                number = self.counters.updates
                 with self.progress.compiling("the update"):
-                    shared = self.devices.share(batch, counters.updates)
-                    state, metrics, *of_steps = self.update(
-                        self.state, shared, key, counters.updates
+                    shared = self.devices.share(batch, number)
+                    self.state, metrics, *of_steps = self.update(
+                        self.state, shared, self.key, number
                     )
-                values = {name: float(x) for name, x in jax.device_get(metrics).items()}
-                self.record.update(values)
-                self.sampler.learned(batch, *of_steps)
-                self.state = state
-                counters.updates += 1
-                self.progress.update(updates=counters.updates, losses=shown(values))
-                self.on_progress(counters)
-                self.saver.if_due(state)
+                self.learned(batch, metrics, *of_steps)
+                self.save_if_due()
         self.state = self.devices.on_first(self.state)
 
-    def _collect(self, *, seeding_model: bool = False) -> None:
+    def batches(self, due: int) -> AbstractContextManager[Iterator[Batch]]:
+        """Returns what reads a batch for each update until so many have been made."""
+        self.sampler.episodes = self.episodes
+        numbers = range(self.counters.updates, due)
+        generators = (seeding.generator(self.config.seed, "batch", number) for number in numbers)
+        return prefetch(self.sampler, generators, transfer=self.devices.divide)
+
+    def learned(self, batch: Batch, metrics: Any, *of_steps: Any) -> None:
+        """Takes notice of an update: of its metrics, and of what it says of the batch's steps.
+
+        Raises:
+            NumericalError: a loss is NaN or infinite.
+        """
+        counters = self.counters
+        values = {name: float(x) for name, x in jax.device_get(metrics).items()}
+        self.record.update(values)
+        self.sampler.learned(batch, *of_steps)
+        counters.updates += 1
+        self.progress.update(updates=counters.updates, losses=shown(values))
+        self.on_progress(counters)
+
+    def collect(self, *, seeding_model: bool = False) -> None:
         """Collects a round of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
-        counters, size = self.counters, self.config.round_size
+        self.add(None if self.has_round else self.play(seeding_model=seeding_model))
+        self.save_if_due()
+
+    @property
+    def task(self) -> str:
+        """The task whose turn it is."""
+        return self.tasks[self.episodes // self.config.round_size % len(self.tasks)]
+
+    @property
+    def has_round(self) -> bool:
+        """Whether the next round was collected before a stop, and is not yet in a checkpoint."""
+        return self.episodes in self.store.indices
+
+    def add(self, episodes: list[Episode] | None) -> None:
+        """Adds the next round to the run.
+
+        Args:
+            episodes: what was played; None: the round that is on the disk.
+        """
+        counters, size, task = self.counters, self.config.round_size, self.task
         index = counters.episodes
-        task = self.tasks[index // size % len(self.tasks)]
-        if index in self.store.indices:  # collected before a stop, not yet in a checkpoint
+        if episodes is None:
             episodes = [self.store.load(i) for i in range(index, index + size)]
         else:
-            episodes = self._play(index, task, seeding_model=seeding_model)
             self.check_held()
             self.store.write(index, *episodes)
         counters.episodes += size
@@ -187,7 +197,6 @@ class Trainer:
         if len(self.tasks) > 1:
             values[f"collect/{task}/return"] = values["collect/return"]
         self.record.write(values | self._mean_losses())
-        self.saver.if_due(self.state)
         self.progress.episode(counters.episodes, counters.simulator_steps, values["collect/return"])
         self.on_progress(counters)
 
@@ -195,23 +204,30 @@ class Trainer:
         """Returns the mean losses of the updates since the last episode, if there were any."""
         return self.record.mean_losses(self.config.training.collect_interval * len(self.tasks))
 
-    def _play(self, index: int, task: str, *, seeding_model: bool) -> list[Episode]:
-        """Plays a round; who keeps records plays also the first ones, so that they have some."""
-        seed, size = self.config.seed, self.config.round_size
-        random = seeding_model and not isinstance(self.agent, Records)
-        return self.collectors[task].play(
-            Random(self.spec) if random else self.agent,
-            None if random else self.state,
-            seeding.key(seed, "collect", index),
-            [seeding.integer(seed, "collect", i) for i in range(index, index + size)],
-            self._on_step,
-        )
+    def play(self, *, seeding_model: bool) -> list[Episode]:
+        """Plays the next round."""
+        actor = self.actor(seeding_model)
+        state = None if isinstance(actor, Random) else self.state
+        return self.collectors[self.task].play(actor, state, *self.draws(), self.on_step)
 
-    def _on_step(self, count: int) -> None:
+    def actor(self, seeding_model: bool) -> Actor:
+        """Returns who plays; who keeps records plays also the first rounds, so as to have some."""
+        random = seeding_model and not isinstance(self.agent, Records)
+        return Random(self.agent.spec) if random else self.agent
+
+    def draws(self) -> tuple[PRNGKeyArray, list[int]]:
+        """Returns the key of the next round, and the seed of each of its episodes."""
+        seed, first = self.config.seed, self.episodes
+        seeds = range(first, first + self.config.round_size)
+        return seeding.key(seed, "collect", first), [
+            seeding.integer(seed, "collect", index) for index in seeds
+        ]
+
+    def on_step(self, count: int) -> None:
         self.stop.check()
         self.progress.frame(count)
 
-    def _evaluate(self) -> None:
+    def evaluate(self) -> None:
         """Tests the agent while training goes on, once."""
         counters, config = self.counters, self.config
         if counters.evaluated // self._of_each_task == self.rounds:
@@ -230,7 +246,7 @@ class Trainer:
         if verdict is not None:
             self.progress.message(str(verdict))
 
-    def _finish(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """Tests the trained agent and random actions, and at last writes `results.json`, once."""
         counters, config = self.counters, self.config
         tested = counters.evaluated == self.reached
@@ -261,6 +277,10 @@ class Trainer:
         found = results(config, counters, agent, random, lost, self.record.seconds)
         return write_results(self.run.results, found)
 
+    def save_if_due(self) -> None:
+        if self.saver.due:
+            self.saver.save(self.state)
+
     def _before_saving(self) -> None:
         self.counters.seconds = self.record.seconds
         self.counters.position = self.logger.position
@@ -270,7 +290,7 @@ class Trainer:
     def close(self) -> None:
         """Closes the log files and the environments that were opened here."""
         self.logger.close()
-        self.tester.close()
+        self.stage.close()
 
 
 def _scalars(verdict: Verdict | None) -> dict[str, Any]:
