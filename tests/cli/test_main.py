@@ -13,8 +13,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from armillary.config import CONFIGS, flatten, preset, to_dict
+from armillary.config.typed import options
 from drawing import curves
-from settings import TINY, options
+from settings import TINY
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
