@@ -55,7 +55,7 @@ def write_video(
     if path.suffix.lower() not in (".mp4", ".gif"):
         raise UsageError(f"cannot write a video to {path}: its name must end in .mp4 or .gif")
     encode = _gif if path.suffix.lower() == ".gif" else _mp4
-    scaled = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    scaled = frames if scale == 1 else frames.repeat(scale, axis=1).repeat(scale, axis=2)
     write_atomically(path, lambda file: encode(scaled, fps, file))
     return path
 

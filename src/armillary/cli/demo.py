@@ -16,7 +16,7 @@ from armillary.cli.stdout import own_stdout, say, show
 from armillary.config import Backend
 from armillary.errors import UsageError
 from armillary.training import demos
-from armillary.training.packed import CONFIG, DEMO, EVALUATION, RESULTS, Packed
+from armillary.training.packed import CONFIG, COUNTERS, DEMO, EVALUATION, RESULTS, Packed
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,13 @@ def run(argv: list[str]) -> int:
         show(json.dumps({"demos": rows}) if arguments.json else _table(rows))
         return 0
     name = arguments.name.removeprefix(DEMO)
-    file = Packed(demos.path(name))
-    if file.json(CONFIG)["config"]["agent"] == "muzero":
-        _game(name, arguments)
-    else:
-        _dream(name, arguments)
+    show_one = _game if _is_game(Packed(demos.path(name))) else _dream
+    show_one(name, arguments)
     return 0
+
+
+def _is_game(file: Packed) -> bool:
+    return bool(file.json(COUNTERS)["spec"]["players"] > 1)
 
 
 def _row(name: str) -> dict[str, Any]:
@@ -65,13 +66,13 @@ def _row(name: str) -> dict[str, Any]:
     from armillary.training.card import scores
 
     file = Packed(demos.path(name))
-    config = file.json(CONFIG)["config"]
+    config, game = file.json(CONFIG)["config"], _is_game(file)
     evaluation, results = (file.json(m) if m in file else None for m in (EVALUATION, RESULTS))
     return {
         "name": name,
         "agent": config["agent"],
         "task": config["task"],
-        "scores": scores(evaluation, results),
+        "scores": scores(evaluation, results, game),
         "bytes": file.path.stat().st_size,
     }
 

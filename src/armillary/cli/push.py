@@ -40,16 +40,17 @@ def run(argv: list[str]) -> int:
     name = arguments.repository.removeprefix(HUB)
     with own_stdout() as out, tempfile.TemporaryDirectory() as folder:
         from armillary.training import hub
-        from armillary.training.card import card
         from armillary.training.packing import pack
-        from armillary.training.sources import opened
 
         hub.check(name)
-        made = {"licence": arguments.licence}
-        path = pack(arguments.run, Path(folder) / hub.FILE, made=made, trust=arguments.trust)
-        short = name.rpartition("/")[2]
-        text = card(opened(path, trust=arguments.trust), short, f"{HUB}{name}")
+        path = pack(
+            arguments.run,
+            Path(folder) / hub.FILE,
+            made={"licence": arguments.licence},
+            address=f"{HUB}{name}",
+            trust=arguments.trust,
+        )
         say(f"sending {path.stat().st_size / 1e6:.2f} MB to {name}")
-        address = hub.push(path, text, name, private=arguments.private)
+        address = hub.push(path, name, private=arguments.private)
         show(f"{address}\n\nnext:\n  {command('evaluate', f'{HUB}{name}')}", out)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -58,16 +57,25 @@ def write_dream(player: Player, episode: Episode, task: str, path: Path) -> None
         EncodingError: there is no encoder.
         StorageError: it cannot be written.
     """
-    true, model = episode.image, dreamed(player, episode)
-    write_video(path, np.stack([*_frames(true, model)]), frames_per_second(player.config, task), 1)
+    frames = beside(episode.image, dreamed(player, episode))
+    write_video(path, frames, frames_per_second(player.config, task), scale=1)
 
 
-def _frames(
+def beside(
     true: UInt8[np.ndarray, "time height width 3"], model: UInt8[np.ndarray, "time height width 3"]
-) -> Iterator[UInt8[np.ndarray, "high wide 3"]]:
-    pictures = side_by_side(true, model).repeat(SCALE, axis=1).repeat(SCALE, axis=2)
-    column, wide = SCALE * true.shape[2], pictures.shape[2]
+) -> UInt8[np.ndarray, "time high wide 3"]:
+    """Returns truth, dream and difference side by side and enlarged, with what they are above.
+
+    Args:
+        true: the frames of an episode.
+        model: what `dreamed` gave for it.
+    """
+    small = side_by_side(true, model)
+    column, wide = SCALE * true.shape[2], SCALE * small.shape[2]
     above = {said: labels(("truth", said, "difference"), column, wide) for said in (SEES, DREAMS)}
-    for step, picture in enumerate(pictures):
-        said = SEES if step % LENGTH < CONTEXT else DREAMS
-        yield np.concatenate([above[said], picture])
+    top = len(above[SEES])
+    frames = np.empty((len(small), top + SCALE * small.shape[1], wide, 3), np.uint8)
+    for step, (frame, picture) in enumerate(zip(frames, small, strict=True)):
+        frame[:top] = above[SEES if step % LENGTH < CONTEXT else DREAMS]
+        frame[top:] = picture.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    return frames

@@ -26,6 +26,8 @@ env = agent.make_env()
 observation, _ = env.reset(seed=0)
 action = agent.act(observation)"""
 
+_SCORES = (("agent", "score"), ("random", "random actions"))
+_GAME = (("agent", "against random moves (a win is 1)"), ("random", "random moves likewise"))
 UNKNOWN = "not stated"
 
 
@@ -42,7 +44,7 @@ def card(source: Trained, name: str, where: str) -> str:
     rows = {
         "task": ", ".join(f"`{task}`" for task in config.tasks),
         "agent": _agent(config),
-        **scores(source.evaluation, source.results),
+        **scores(source.evaluation, source.results, game),
         "trained for": _amount(counters),
         "trained on": _hardware(source),
         "armillary": _version(source),
@@ -55,8 +57,7 @@ def card(source: Trained, name: str, where: str) -> str:
         f"# {name}\n\nA trained agent of armillary: learned world models for planning and control.",
         "| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {_cell(v)} |" for k, v in rows.items()),
         f"## How it was trained\n\n```bash\n{command(config, game)}\n```",
-        f"## How it is used\n\n```bash\n{_uses(where, game)}\n```\n\n"
-        f"```python\n{_ACT.format(where=json.dumps(where))}\n```",
+        f"## How it is used\n\n{_uses(config, where, game)}",
         "The weights are exactly those of the run, so it acts as the run did; what only learning "
         "needs, the optimiser and the episodes, is left out. It holds numbers and text: nothing in "
         "it is executed when it is loaded.",
@@ -76,13 +77,14 @@ def command(config: Config, game: bool) -> str:
 
 
 def scores(
-    evaluation: Mapping[str, Any] | None, results: Mapping[str, Any] | None
+    evaluation: Mapping[str, Any] | None, results: Mapping[str, Any] | None, game: bool
 ) -> dict[str, str]:
     """Returns scores as words, beside those of random actions.
 
     Args:
         evaluation: those that it was packed with; None: there are none.
         results: those that its run ended with, which count then; None: there are none either.
+        game: whether they are of a board game, against random moves.
 
     Raises:
         UsageError: they are no scores.
@@ -92,7 +94,7 @@ def scores(
     try:
         for task, one in found.items():
             of = f" on {task}" if len(found) > 1 else ""
-            for who, label in (("agent", "score"), ("random", "random actions")):
+            for who, label in _GAME if game else _SCORES:
                 if one.get(who, {}).get("episodes"):
                     words[label + of] = _score(one[who])
             for judge, verdicts in one.get("judged", {}).items():
@@ -132,9 +134,17 @@ def _version(source: Trained) -> str:
     return version + (f", commit {commit}" if commit else "")
 
 
-def _uses(where: str, game: bool) -> str:
+def _uses(config: Config, where: str, game: bool) -> str:
+    """Returns commands and Python; of a task that is somebody's module they name the trust."""
+    code = [task for task in config.tasks if ":" in task]
     verbs = ("play", "tree") if game else ("evaluate", "video")
-    return "\n".join(shlex.join(["armillary", verb, where]) for verb in verbs)
+    lines = [shlex.join(["armillary", v, where, *["--trust"] * bool(code)]) for v in verbs]
+    python = _ACT.format(where=json.dumps(where) + ", trust=True" * bool(code))
+    parts = [f"```bash\n{chr(10).join(lines)}\n```", f"```python\n{python}\n```"]
+    if code:
+        names = " and ".join(f"`{task}`" for task in code)
+        parts.append(f"It needs the Python module of {names}, which is not in the file.")
+    return "\n\n".join(parts)
 
 
 def _cell(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from armillary.advice import extra
 from armillary.errors import RunError, UsageError
-from armillary.training.packed import CARD, HUB
+from armillary.training.packed import CARD, HUB, Packed
 
 FILE = "agent.armillary"
 """The packed agent in a repository."""
@@ -43,17 +43,25 @@ def check(name: str) -> None:
     Raises:
         UsageError: the library is missing, or it cannot.
     """
-    from_library = _library()
-    with _told(f"{HUB}{name}", ""):
-        from_library.utils.validate_repo_id(name)
+    _library()
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        if name.count("/") != 1:
+            raise HFValidationError("it has no owner")
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UsageError(
+            f"{name!r} is no name of a repository on the Hugging Face Hub: give OWNER/NAME"
+        ) from error
 
 
-def push(file: Path, card: str, name: str, *, private: bool) -> str:
+def push(file: Path, name: str, *, private: bool) -> str:
     """Puts a packed agent and its card into a repository, which is made if it is missing.
 
     Args:
         file: the packed agent.
-        card: its text.
         name: `OWNER/NAME`.
         private: whether a new repository is for its owner alone.
 
@@ -64,6 +72,7 @@ def push(file: Path, card: str, name: str, *, private: bool) -> str:
         UsageError: the library is missing, or this is no such name.
         RunError: the Hub refuses it, or cannot be reached.
     """
+    check(name)
     hub = _library()
     with _told(
         f"{HUB}{name}", "is it yours, and are you logged in (`hf auth login`, or HF_TOKEN)?"
@@ -71,7 +80,7 @@ def push(file: Path, card: str, name: str, *, private: bool) -> str:
         hub.create_repo(name, private=private, exist_ok=True)
         files = [
             hub.CommitOperationAdd(FILE, str(file)),
-            hub.CommitOperationAdd(CARD, card.encode()),
+            hub.CommitOperationAdd(CARD, Packed(file).read(CARD)),
         ]
         message = "An agent packed by armillary"
         return str(hub.create_commit(name, files, commit_message=message).commit_url)
@@ -80,12 +89,8 @@ def push(file: Path, card: str, name: str, *, private: bool) -> str:
 @contextmanager
 def _told(name: str, question: str) -> Iterator[None]:
     """Says in one sentence what the library or the Hub finds wrong."""
-    from huggingface_hub.errors import HFValidationError
-
     try:
         yield
-    except HFValidationError as error:
-        raise UsageError(f"{name!r} is no name of a repository: give {HUB}OWNER/NAME") from error
     except Exception as error:  # of the Hub, of its library, of the network
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         raise RunError(

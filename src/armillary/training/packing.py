@@ -17,6 +17,7 @@ from armillary.agents.registry import make_agent
 from armillary.config import Config, to_dict
 from armillary.envs import side_by_side
 from armillary.envs.games import is_game
+from armillary.errors import UsageError
 from armillary.spec import Spec
 from armillary.training import minari, packed, sources
 from armillary.training.card import card
@@ -68,6 +69,7 @@ def pack(
     episodes: int = 0,
     seed: int = 0,
     made: dict[str, str | None] | None = None,
+    address: str | None = None,
     trust: bool = False,
 ) -> Path:
     """Writes a packed agent: weights, settings, scores and a card.
@@ -81,13 +83,15 @@ def pack(
             agent's scores stay.
         seed: of these episodes.
         made: how it was made, for the card: `commit`, `hardware`, `licence`, `note`.
+        address: by which others will load it, for the card, `hf:OWNER/NAME`; None: the file.
         trust: whether code that it names may be run.
 
     Returns:
         The file.
 
     Raises:
-        UsageError: the name ends otherwise, or is taken by something else.
+        UsageError: the name ends otherwise, or is taken by something else; or a parameter is
+            neither a float nor an integer.
         RunError: there is no trained agent, or it is damaged.
         StorageError: the file cannot be written.
     """
@@ -103,12 +107,17 @@ def pack(
     agent = make_agent(source.config, Spec.from_dict(counters.spec))
     state, _ = source.restore(agent)
     weights = sources.leaves(trimmed(agent, state))
+    if odd := {str(x.dtype) for x in weights.values() if x.dtype.kind not in "fiub"}:
+        raise UsageError(
+            f"the agent {source.config.agent!r} has parameters of the type {min(odd)}, which a "
+            "packed agent cannot hold: let it have floats and integers"
+        )
     content = {"format": FORMAT, "version": __version__, "config": to_dict(given.config)}
     members = {
         packed.CONFIG: _json(content),
         packed.COUNTERS: _json(asdict(counters)),
         packed.WEIGHTS: tensors_from({k: np.asarray(x, order="C") for k, x in weights.items()}),
-        packed.CARD: card(given, path.stem, path.name).encode(),
+        packed.CARD: card(given, packed.name_of(address or path), address or path.name).encode(),
     }
     for name, values in ((packed.RESULTS, given.results), (packed.EVALUATION, evaluation)):
         if values is not None:

@@ -148,7 +148,7 @@ class Run:
             RenderingError: no back end works here.
         """
         check_config(config)
-        refuse(self.folder, "optimiser and episodes to go on with")
+        refuse(self.folder, "episodes and optimiser to go on with")
         if self.exists:
             self.check_same(config)
             self._check_links()

@@ -133,6 +133,7 @@ class _OfRun:
 
     @property
     def made(self) -> dict[str, str]:
+        assert self.config  # of a sound folder
         return {"version": self._run.version}
 
 
