@@ -140,7 +140,7 @@ FORGERIES: dict[str, tuple[Callable[[Members], Members], str]] = {
         "the weights have 2,",
     ),
     "less": (lambda c: _weights(c, lambda t: t.pop(_first(t))), "missing, where the model"),
-    "hardly any": (lambda c: _weights(c, lambda t: t.clear()), "the weights have 8"),
+    "hardly any": (lambda c: _weights(c, lambda t: t.clear()), "the weights have 16 bytes"),
     "a larger model": (lambda c: _config(c, hidden=10**6), "those of this model"),
     "another model": (lambda c: _config(c, state=9), "damaged"),
     "other types": (lambda c: _weights(c, _as_half), r"float16\[.*where the model has float32"),
