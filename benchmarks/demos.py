@@ -13,11 +13,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from armillary.training.demos import FOLDER
+from armillary.training.packed import DEMO, SUFFIX
+from armillary.training.packing import pack
+
 ROOT = Path(__file__).resolve().parents[1]
 
 COMMANDS = {
     "cheetah-run": "--agent planet --task cheetah-run --model.depth 8 --episodes 24",
-    "tic_tac_toe": "--agent muzero --task tic_tac_toe",
+    "tic_tac_toe": "--agent muzero --task tic_tac_toe --episodes 215040",
     "connect_four": "--agent muzero --task connect_four --episodes 38400",
 }
 """The options of `armillary train` for each demo; what is on its card comes from its settings."""
@@ -29,21 +33,24 @@ LICENCE = "Apache-2.0"
 def main() -> None:
     """Makes the demos that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(COMMANDS), choices=COMMANDS)
+    parser.add_argument("names", nargs="*", help=f"which; none: all of {', '.join(COMMANDS)}")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "demos")
-    parser.add_argument("--out", type=Path, default=ROOT / "src" / "armillary" / "demos")
+    parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--hardware", required=True, help="what they are trained on, in words")
     parser.add_argument("--commit", help="of the code that finished runs were trained with")
     arguments = parser.parse_args()
-    commit = arguments.commit or _commit()
-    for name in arguments.names:
+    made = {
+        "licence": LICENCE,
+        "commit": arguments.commit or _commit(),
+        "hardware": arguments.hardware,
+    }
+    for name in arguments.names or COMMANDS:
         run = arguments.runs / name
-        _armillary("train", *COMMANDS[name].split(), "--run", run)
-        _armillary(
-            *("pack", run, "--out", arguments.out / f"{name}.armillary"),
-            *("--episodes", EPISODES, "--licence", LICENCE),
-            *("--commit", commit, "--hardware", arguments.hardware),
-        )
+        train = [sys.executable, "-m", "armillary", "train", *COMMANDS[name].split()]
+        subprocess.run([*train, "--run", str(run)], check=True)
+        path = arguments.out / f"{name}{SUFFIX}"
+        pack(run, path, episodes=EPISODES, made=made, address=f"{DEMO}{name}")
+        print(f"{path}: {path.stat().st_size:,} bytes")
 
 
 def _commit() -> str:
@@ -55,10 +62,6 @@ def _commit() -> str:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def _armillary(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "armillary", *map(str, words)], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 The names below are imported when they are used, so that `import armillary` is quick:
 
 - `train(config, folder)`: trains an agent, or continues a run;
-- `load(folder)`: a trained agent, ready to act;
+- `load(folder)`: a trained agent, ready to act; `load("demo:cheetah-run")`: one that comes with the
+  package;
+- `pack(folder, file)`: a trained agent in one small file, to be given away;
 - `plan(model, belief, key, ...)`: the cross-entropy method on any model: `JaxModel(step, n)` and
   `PythonModel(step, n)` of a function of one's own, `Simulator` of a MuJoCo model;
 - `make(task)`: an environment as an agent sees it; `ControlSuite(task)`: the bare task;
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from armillary.planners.rollout import JaxModel, PythonModel, plan
     from armillary.planners.simulator import Simulator
     from armillary.training.loop import train
+    from armillary.training.packing import pack
     from armillary.training.player import load
 
 _HOMES = {
@@ -49,6 +52,7 @@ _HOMES = {
     "Simulator": "planners.simulator",
     "preset": "config",
     "make": "envs.build",
+    "pack": "training.packing",
     "plan": "planners.rollout",
     "train": "training.loop",
     "load": "training.player",
@@ -70,6 +74,7 @@ __all__ = [
     "__version__",
     "load",
     "make",
+    "pack",
     "plan",
     "preset",
     "register_agent",

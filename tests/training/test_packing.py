@@ -182,7 +182,7 @@ def _tokens(page: str, verb: str) -> list[str]:
 def test_the_command_on_the_card_makes_the_same_configuration(config: Config) -> None:
     """As `armillary train` reads it."""
     argv = options(config)
-    default = train_command._default(argv)
+    default = train_command.default_config(argv)
     arguments = parse(
         train_command.Arguments[type(default)],  # type: ignore[misc]
         argv,
