@@ -9,7 +9,6 @@ import pytest
 from armillary.config import (
     BehaviorConfig,
     CollectionConfig,
-    Config,
     DreamerConfig,
     EnsembleConfig,
     EnvironmentConfig,
@@ -222,23 +221,3 @@ KINDS = pytest.mark.parametrize(
     ids=["planet", "discrete", "muzero", "game"],
 )
 """The same for tests that start many processes: of Dreamer the one that has more parts."""
-
-
-def options(config: Config) -> list[str]:
-    """Returns the command line's options that make this configuration."""
-    from armillary.config import differences, preset
-
-    changed = differences(preset(config.preset, config.agent, config.task), config)
-    changed["task"] = (None, config.task)
-    return ["--agent", config.agent] + [
-        text for name, (_, value) in changed.items() for text in _option(name, value)
-    ]
-
-
-def _option(name: str, value: object) -> list[str]:
-    """Returns what is typed for a value; on and off are said by the option's name alone."""
-    section, _, last = name.replace("_", "-").rpartition(".")
-    prefix = f"--{section}." if section else "--"
-    if isinstance(value, bool):
-        return [f"{prefix}{'' if value else 'no-'}{last}"]
-    return [prefix + last, *map(str, value if isinstance(value, tuple) else [value])]

@@ -17,11 +17,12 @@ from armillary.agents.planet import Planet
 from armillary.agents.random import Random
 from armillary.cli import evaluate, train
 from armillary.config import CONFIGS, PRESETS, PlanetConfig
+from armillary.config.typed import options
 from armillary.dynamics.world_model import DYNAMICS
 from armillary.errors import UsageError
 from armillary.nets.distributions import Normal
 from armillary.training.run import Run
-from settings import TINY, options
+from settings import TINY
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 BALANCED, CONFIG, RESIDUAL = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -29,6 +29,7 @@ RUN_BY = {
     "docs/extending.md": "test_extending.py",
     "docs/games.md": "test_games_page.py",
     "docs/planning.md": "test_readme.py",
+    "docs/sharing.md": "test_sharing_page.py",
     "docs/studies.md": "test_readme.py",
     "docs/tutorials/environment.md": "test_snippets.py",
     "docs/tutorials/reading-a-run.md": "test_snippets.py",

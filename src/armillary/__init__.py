@@ -4,7 +4,9 @@ The names below are imported when they are used, so that `import armillary` is q
 
 - `train(config, folder)`: trains an agent, or continues a run;
 - `train_seeds(config, seeds)`: several seeds of it at once;
-- `load(folder)`: a trained agent, ready to act;
+- `load(folder)`: a trained agent, ready to act; `load("demo:cheetah-run")`: one that comes with the
+  package;
+- `pack(folder, file)`: a trained agent in one small file, to be given away;
 - `plan(model, belief, key, ...)`: the cross-entropy method on any model: `JaxModel(step, n)` and
   `PythonModel(step, n)` of a function of one's own, `Simulator` of a MuJoCo model;
 - `make(task)`: an environment as an agent sees it; `ControlSuite(task)`: the bare task;
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from armillary.planners.rollout import JaxModel, PythonModel, plan
     from armillary.planners.simulator import Simulator
     from armillary.training.loop import train
+    from armillary.training.packing import pack
     from armillary.training.player import load
     from armillary.training.seeds import train_seeds
 
@@ -51,6 +54,7 @@ _HOMES = {
     "Simulator": "planners.simulator",
     "preset": "config",
     "make": "envs.build",
+    "pack": "training.packing",
     "plan": "planners.rollout",
     "train": "training.loop",
     "train_seeds": "training.seeds",
@@ -73,6 +77,7 @@ __all__ = [
     "__version__",
     "load",
     "make",
+    "pack",
     "plan",
     "preset",
     "register_agent",

@@ -63,7 +63,7 @@ def write_video(
     if path.suffix.lower() not in (".mp4", ".gif"):
         raise UsageError(f"cannot write a video to {path}: its name must end in .mp4 or .gif")
     encode = _gif if path.suffix.lower() == ".gif" else _mp4
-    scaled = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    scaled = frames if scale == 1 else frames.repeat(scale, axis=1).repeat(scale, axis=2)
     write_atomically(path, lambda file: encode(scaled, fps, file))
     return path
 
@@ -117,24 +117,38 @@ def comparison(
     Raises:
         UsageError: the shapes differ.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     frames = side_by_side(true, predicted).repeat(scale, axis=1).repeat(scale, axis=2)
     wide, third = frames.shape[2], true.shape[2] * scale
     labelled = []
     for step, frame in enumerate(frames):
-        figure = Figure(figsize=(wide / 128, 36 / 128), dpi=128, facecolor="white")
-        canvas = FigureCanvasAgg(figure)
-        model = "model, sees the truth" if step < context else "model, predicts"
-        for column, text in enumerate((f"truth, t = {step}", model, "difference")):
-            middle = (third / 2 + column * (wide - third) / 2) / wide
-            bold = "bold" if column == 1 and step >= context else "normal"
-            figure.text(middle, 0.5, text, ha="center", va="center", fontsize=9, weight=bold)
-        canvas.draw()
-        labels = np.asarray(canvas.buffer_rgba())[:, :wide, :3]
-        labelled.append(np.concatenate([labels, frame]))
+        texts = (f"truth, t = {step}", SEES if step < context else DREAMS, "difference")
+        labelled.append(np.concatenate([labels(texts, third, wide), frame]))
     return np.stack(labelled)
+
+
+SEES, DREAMS = "model, sees the truth", "model, predicts"
+"""What stands above what a model decodes."""
+
+
+def labels(texts: Sequence[str], column: int, wide: int) -> UInt8[np.ndarray, "high wide 3"]:
+    """Draws a line of labels to stand above pictures; `DREAMS` is bold.
+
+    Args:
+        texts: one for each picture.
+        column: pixels that a picture is wide.
+        wide: pixels of the whole line, so that the last picture ends where it does.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(wide / 128, 36 / 128), dpi=128, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    for number, text in enumerate(texts):
+        middle = (column / 2 + number * (wide - column) / max(1, len(texts) - 1)) / wide
+        bold = "bold" if text == DREAMS else "normal"
+        figure.text(middle, 0.5, text, ha="center", va="center", fontsize=9, weight=bold)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :wide, :3].copy()
 
 
 def strip(

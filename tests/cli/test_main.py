@@ -13,8 +13,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from armillary.config import CONFIGS, flatten, preset, to_dict
+from armillary.config.typed import options
 from drawing import curves
-from settings import TINY, options
+from settings import TINY
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -55,7 +56,11 @@ def test_help_answers_in_under_a_second(armillary_process: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "video", "play", "arena", "plot", "tasks", "study"]
+    "command",
+    [
+        *("train", "evaluate", "video", "play", "arena", "plot", "tasks", "study"),
+        *("demo", "pack", "push", "pull"),
+    ],
 )
 def test_each_command_has_help_without_heavy_imports(command: str) -> None:
     code = (

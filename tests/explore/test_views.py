@@ -20,6 +20,7 @@ from armillary.explore.runs import shown
 from armillary.explore.server import Served
 from armillary.explore.table import Table
 from armillary.replay.episodes import EpisodeStore
+from armillary.training.packing import pack
 from folders import forged, untrained
 from settings import TINY_MUZERO
 from tabs import Tab, page
@@ -404,3 +405,27 @@ def test_settings_of_runs_may_be_of_any_agent(tmp_path: Path) -> None:
     assert facts["views"] == ["run", "dream", "plan", "latent"]
     assert facts["config"]["search.simulations"] == 4
     assert facts["unread"]
+
+
+def test_a_packed_agent_dreams_and_has_no_log(trained: Path, tmp_path: Path) -> None:
+    """As its run does, but for what is not in the file."""
+    import httpx
+
+    given = pack(trained, tmp_path / "given.armillary")
+    damaged = tmp_path / "damaged.armillary"
+    damaged.write_bytes(given.read_bytes()[:-100])
+    with page(given, trained, damaged) as served:
+        facts = httpx.get(f"{served.address}api/runs", trust_env=False).json()
+        assert [one["views"] for one in facts[:2]] == [
+            ["dream", "plan"],
+            ["run", "dream", "plan", "latent"],
+        ]
+        same = ("task", "agent", "seed", "episode", "updates", "config", "checkpoint", "finished")
+        assert {key: facts[0][key] for key in same} == {key: facts[1][key] for key in same}
+        assert "damaged" in facts[2]["error"]
+        tab = Tab(served.address)
+        shown = [tab.ask("dream.open", run=number)[1]["dream"] for number in (0, 1)]
+        np.testing.assert_array_equal(*shown)
+        for what in ("latent.open", "run.episode", "run.prediction"):
+            assert "is a packed agent" in tab.error(what, run=0)
+        tab.close()

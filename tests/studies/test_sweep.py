@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from armillary.cli import sweep as command
 from armillary.cli import train
 from armillary.config import Config
+from armillary.config.typed import options
 from armillary.errors import ArmillaryError, NumericalError, RunError, StorageError, UsageError
 from armillary.studies import remote, sweeping, swept
 from armillary.studies.cluster import Needs, Outcome
@@ -30,7 +31,7 @@ from armillary.studies.sweep import Sweep, check, score
 from armillary.studies.workers import WorkerError
 from armillary.training.run import Run
 from conftest import Command
-from settings import TINY_MUZERO, options
+from settings import TINY_MUZERO
 
 RATE = Setting("optimizer.learning_rate", (1e-4, 1e-1), log=True)
 WIDTH = Setting("network.hidden", (4, 8, 16), ("4", "8", "16"))

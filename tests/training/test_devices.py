@@ -14,13 +14,14 @@ import jax
 import numpy as np
 import pytest
 
+from armillary.config.typed import options
 from armillary.errors import UsageError
 from armillary.training import hosts
 from armillary.training.devices import Devices
 from armillary.training.loop import train
 from armillary.training.player import load
 from conftest import environment
-from settings import TINY, options
+from settings import TINY
 
 TESTS = Path(__file__).parents[1]
 

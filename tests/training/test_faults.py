@@ -17,8 +17,9 @@ import jax
 import numpy as np
 import pytest
 
+from armillary.config.typed import options
 from conftest import environment
-from settings import TINY, options
+from settings import TINY
 
 pytestmark = pytest.mark.slow
 

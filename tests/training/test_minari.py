@@ -16,6 +16,7 @@ from armillary import seeding
 from armillary.agents.random import Random
 from armillary.cli import train as command
 from armillary.config import EnvironmentConfig, changed
+from armillary.config.typed import options
 from armillary.envs import side_by_side
 from armillary.envs.actions import DiscreteActions, NormalizedActions
 from armillary.errors import EnvironmentFailure, RunError, UsageError
@@ -26,7 +27,7 @@ from armillary.training.minari import DataSet, Played
 from armillary.training.offline import source_spec
 from armillary.training.player import load
 from armillary.training.rollout import rollout
-from settings import TINY_DISCRETE, TINY_DREAMER, options
+from settings import TINY_DISCRETE, TINY_DREAMER
 from toys import Corridor, Lamps, Slider, Terminating
 
 minari = pytest.importorskip("minari")

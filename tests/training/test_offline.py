@@ -14,6 +14,7 @@ from armillary.agents.registry import make_agent
 from armillary.cli import train as command
 from armillary.config import changed
 from armillary.config.muzero import JudgedConfig
+from armillary.config.typed import options
 from armillary.envs.named import TRUSTED
 from armillary.errors import RunError, UsageError
 from armillary.replay.episode import Episode
@@ -22,7 +23,7 @@ from armillary.studies.plots import read_metrics
 from armillary.training import offline
 from armillary.training.loop import train
 from armillary.training.player import load
-from settings import TINY, TINY_MUZERO, options
+from settings import TINY, TINY_MUZERO
 
 
 def test_it_learns_from_the_episodes_of_another_run(

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from armillary.config import Config
+from armillary.config.typed import options
 from conftest import environment
-from settings import ALL, KINDS, options
+from settings import ALL, KINDS
 
 EPISODES = 7
 

@@ -219,6 +219,20 @@ class Describes(Protocol):
 
 
 @runtime_checkable
+class Trims(Protocol):
+    """An agent whose state has parts that nothing but its updates needs."""
+
+    def trimmed(self, state: Any) -> PyTree:
+        """Returns the state with None in place of them; it acts, and is looked into, as before."""
+        ...
+
+
+def trimmed(agent: Actor, state: Any) -> PyTree:
+    """Returns what acting and looking into an agent take: all of its state if it does not say."""
+    return agent.trimmed(state) if isinstance(agent, Trims) else state
+
+
+@runtime_checkable
 class Divides(Protocol):
     """An agent whose update has parts that can be looked at, and timed, alone."""
 

@@ -113,6 +113,12 @@ class Dreamer(WorldModelAgent):
         slow_value = None if settings.slow_value_every is None else jax.tree.map(jnp.array, value)
         return DreamerState(model, policy, value, slow_value, optimizers, jnp.zeros((), jnp.int32))
 
+    def trimmed(self, state: Any) -> Any:
+        """Returns the parameters without the optimisers' moments and the value of a while ago."""
+        if not isinstance(state, DreamerState):
+            return state
+        return state._replace(slow_value=None, optimizers=None)  # type: ignore[arg-type]
+
     def update(
         self, state: DreamerState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[DreamerState, dict[str, Float[Array, ""]]]:

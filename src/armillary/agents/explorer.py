@@ -84,6 +84,13 @@ class Explorer(Dreamer):
         )
         return ExplorerState(dreamer, ensemble, init_optimizer(self._of_ensemble, ensemble))
 
+    def trimmed(self, state: Any) -> Any:
+        """Returns Dreamer's parameters, which are all that it acts with."""
+        if not isinstance(state, ExplorerState):
+            return state
+        dreamer = super().trimmed(state.dreamer)
+        return ExplorerState(dreamer, None, None)  # type: ignore[arg-type]
+
     def update(
         self, state: Any, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Any, dict[str, Float[Array, ""]]]:

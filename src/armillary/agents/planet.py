@@ -55,6 +55,10 @@ class Planet(WorldModelAgent):
         """Returns random parameters (Algorithm 1, line 2)."""
         return PlanetState(*init_model(self.config, self.spec, key))
 
+    def trimmed(self, state: Any) -> Any:
+        """Returns the parameters without Adam's moments."""
+        return state._replace(optimizer=None) if isinstance(state, PlanetState) else state
+
     def update(
         self, state: PlanetState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[PlanetState, dict[str, Float[Array, ""]]]:

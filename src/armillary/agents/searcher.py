@@ -97,6 +97,12 @@ class Searcher:
         """gamma."""
         return 1.0 if self.is_game else self.config.target.discount
 
+    def trimmed(self, state: Any) -> Any:
+        """Returns the parameters without the target network and the optimiser's state."""
+        if not isinstance(state, MuZeroState):
+            return state
+        return state._replace(target=None, optimizer=None)
+
     def world_model(self, state: MuZeroState) -> HiddenModel:
         """Returns its model to look into."""
         return HiddenModel(

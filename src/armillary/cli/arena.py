@@ -32,7 +32,8 @@ class Arguments:
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders of the two agents, of which results are those of the first; or of one."""
+    """The two agents, of which results are those of the first; or one: run folders, or packed ones
+    (files, demo:NAME, hf:OWNER/NAME)."""
     against: str | None = None
     """Command of a program in place of the second agent: of chess it is asked in UCI (stockfish),
     of Go in GTP ("gnugo --mode gtp")."""

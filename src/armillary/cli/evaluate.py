@@ -37,7 +37,7 @@ class Arguments:
     """
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
-    """Run folder of a trained agent."""
+    """Run folder of a trained agent, or a packed one: a file, demo:NAME or hf:OWNER/NAME."""
     agent: Literal["random", "simulator"] | None = None
     """An agent that needs no run: random actions, or planning with the true simulator."""
     task: str | None = None
@@ -115,12 +115,11 @@ def _config_in(argv: Sequence[str]) -> Config | None:
     named = [argument for argument in argv if not argument.startswith("-")]
     if not named:  # quick
         return None
-    from armillary.training.run import Run
+    from armillary.training.sources import config_of
 
     trust = "--trust" in argv
-    runs = (Run(argument, trust=trust) for argument in named)
-    run = next((run for run in runs if run.exists), None)
-    return run.config if run else None
+    configs = (config_of(argument, trust=trust) for argument in named)
+    return next((config for config in configs if config is not None), None)
 
 
 def _report(arguments: Arguments) -> str:

@@ -23,7 +23,8 @@ class Arguments:
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Run folders. Default: those in the folder `runs`, the newest first."""
+    """Run folders, or packed agents (files, demo:NAME, hf:OWNER/NAME), which have no log and no
+    episodes to show. Default: the run folders in `runs`, the newest first."""
     port: int | None = None
     """Port of the page. Default: a free one."""
     open: bool = False

@@ -49,7 +49,8 @@ class Arguments:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Run folder of an agent that was trained on a board game."""
+    """Run folder of an agent that was trained on a board game, or a packed one: a file, demo:NAME
+    or hf:OWNER/NAME."""
     side: Literal["first", "second"] = "first"
     """Your side: who begins, or the other."""
     protocol: ProtocolName | None = None
@@ -81,7 +82,7 @@ def run(argv: list[str]) -> int:
         "type a move, or `help`"
     )
     match = Match(player.agent, player.state, rules, arguments.seed)
-    _Table(match, _SIDES.index(arguments.side), player.task(), arguments.run).sit()
+    Table(match, _SIDES.index(arguments.side), player.task(), arguments.run).sit()
     return 0
 
 
@@ -101,18 +102,18 @@ def _serve(arguments: Arguments, protocol: ProtocolName) -> None:
         converse(engine, iter(sys.stdin.readline, ""), lambda line: show(line, out))
 
 
-class _Table:
+class Table:
     """A person and an agent at a board.
 
     Args:
         match: the game.
         you: the person's side, 0 or 1.
         task: the game.
-        folder: where pictures are written.
+        run: where the agent came from, and pictures are written.
     """
 
-    def __init__(self, match: Match, you: int, task: str, folder: Path) -> None:
-        self.match, self.you, self.task, self.folder = match, you, task, folder
+    def __init__(self, match: Match, you: int, task: str, run: Path) -> None:
+        self.match, self.you, self.task, self.run = match, you, task, run
         self._drawn: tuple[int, ...] | None = None
 
     def sit(self) -> None:
@@ -177,8 +178,9 @@ class _Table:
     def _tree(self) -> None:
         """Draws what the agent thinks of the position."""
         from armillary.studies.trees import draw_tree
+        from armillary.training.packed import beside
 
-        path = self.folder / f"tree-{len(self.match.moves)}.png"
+        path = beside(self.run, f"tree-{len(self.match.moves)}.png")
         try:
             show(f"drawn in {draw_tree(tree_of(self.match, self.task), path)}")
         except (UsageError, StorageError) as error:  # the game goes on

@@ -256,10 +256,16 @@ def _searches(study: Study, arguments: Searches) -> int:
 def _looks(study: Study, arguments: Looks) -> int:
     from armillary.studies import foresight
     from armillary.studies.planet import figure11
+    from armillary.training.packed import is_packed
     from armillary.training.run import Run
 
     paper, runs = study.declarations(), list(arguments.runs)
     folder = arguments.run or (runs[0] if runs else paper.place(arguments.scale))
+    if arguments.run is None and is_packed(folder):
+        raise UsageError(
+            f"{str(folder)!r} is a packed agent, beside which nothing is written: give the folder "
+            "for what is drawn with --run"
+        )
     if not runs and Run(folder).exists:
         raise UsageError(
             f"{str(folder)!r} is a run: give it as --runs to look into it; --run is the folder to "

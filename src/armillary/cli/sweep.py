@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, cast
 import tyro
 
 from armillary.advice import command
-from armillary.cli.options import parse
+from armillary.cli.options import is_game_of, parse
 from armillary.cli.remote import Spread, cluster_of
 from armillary.cli.stdout import own_stdout, say, show
 from armillary.cli.train import (
@@ -24,7 +24,8 @@ from armillary.cli.train import (
     first_options,
     refuse_options_of_others,
 )
-from armillary.config import Config, differences, keywords
+from armillary.config import Config, keywords
+from armillary.config.typed import options
 from armillary.errors import ArmillaryError, UsageError
 
 if TYPE_CHECKING:
@@ -194,11 +195,5 @@ def _advice(sweep: Sweep, best: Trial) -> str:
 
 def typed(config: Config) -> list[str]:
     """Returns the options of `armillary train` that make a configuration."""
-    words = ["--agent", config.agent, "--preset", config.preset, "--task", config.task]
-    base = default_config(words)
-    for name, (_, value) in differences(base, config).items():
-        if name not in ("agent", "preset", "task") and not name.startswith("environment.kwargs"):
-            words += _words("--" + name.replace("_", "-"), value)
-    if config.environment.kwargs != base.environment.kwargs:
-        words += _words("--environment.kwargs", config.environment.kwargs)
-    return words
+    kwargs = keywords.shown(config.environment.kwargs)
+    return options(config, is_game_of(["--environment.kwargs", *kwargs]))

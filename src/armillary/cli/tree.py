@@ -29,7 +29,8 @@ class Arguments:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Run folder of an agent that searches: muzero."""
+    """Run folder of an agent that searches (muzero), or a packed one: a file, demo:NAME or
+    hf:OWNER/NAME."""
     moves: tuple[str, ...] = ()
     """Moves of a board game from its beginning on, after which to search."""
     steps: int = 0
@@ -42,7 +43,8 @@ class Arguments:
     visits: int | None = None
     """Visits of a state that is shown, at least. Default: so that about 60 are, with --json 1."""
     out: Path | None = None
-    """Picture to write, .png. Default: tree-STEPS.png in the run folder, with --json none."""
+    """Picture to write, .png. Default: tree-STEPS.png in the run folder (of a packed agent
+    here), with --json none."""
     json: bool = False
     """Print one JSON object with the states, and nothing else, on standard output."""
     task: str | None = None
@@ -67,11 +69,12 @@ def run(argv: list[str]) -> int:
 def _report(arguments: Arguments) -> str:
     """Returns what is printed; writes the picture before."""
     from armillary.studies.trees import check_name, draw_tree
+    from armillary.training.packed import beside
     from armillary.training.player import load
 
     path = arguments.out
     if path is None and not arguments.json:
-        path = arguments.run / f"tree-{len(arguments.moves) + arguments.steps}.png"
+        path = beside(arguments.run, f"tree-{len(arguments.moves) + arguments.steps}.png")
     if path is not None:
         path = path.absolute()  # environments may change folders
         check_name(path)

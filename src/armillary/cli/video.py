@@ -19,11 +19,11 @@ class Arguments:
     """Write a video of a trained agent at work, or of its model's open-loop predictions."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Run folder of a trained agent."""
+    """Run folder of a trained agent, or a packed one: a file, demo:NAME or hf:OWNER/NAME."""
     predict: bool = False
     """Predict open loop from five frames: truth, model and difference side by side."""
     out: Path | None = None
-    """Video to write, .mp4 or .gif. Default: in the run folder."""
+    """Video to write, .mp4 or .gif. Default: in the run folder, of a packed agent here."""
     task: str | None = None
     """Which task, of a run with several. Default: the first."""
     trust: bool = False
@@ -40,36 +40,21 @@ def run(argv: list[str]) -> int:
     if arguments.seed < 0:
         raise UsageError(f"seed is {arguments.seed}, but it must not be negative")
     name = f"{'prediction' if arguments.predict else 'agent'}-{arguments.seed}.mp4"
-    path = (arguments.out or arguments.run / name).absolute()  # environments may change folders
+    from armillary.training.packed import beside
+
+    out = arguments.out or beside(arguments.run, name)
+    path = out.absolute()  # environments may change folders
     if path.suffix.lower() not in (".mp4", ".gif"):
         raise UsageError(f"cannot write {str(path)!r}: the name must end in .mp4 or .gif")
 
-    from armillary.envs import side_by_side
-    from armillary.envs.build import drawn
-    from armillary.studies.report import Prediction, frames_per_second
-    from armillary.training.evaluation import evaluate
+    from armillary.studies.report import Prediction, frames_per_second, one_episode
     from armillary.training.player import load
-    from armillary.training.signals import stop_request
     from armillary.video import write_video
 
     trusted = arguments.trust or arguments.task is not None
     player = load(arguments.run, renderer=arguments.renderer, trust=trusted)
-    config = player.config
     task = player.task(arguments.task)
-    player.check_trust((task,))
-    envs = side_by_side(task, drawn(config.environment, player.agent.spec), 1)
-    try:
-        with stop_request() as stop:
-            scores, (episode,) = evaluate(
-                envs,
-                player.agent,
-                player.state,
-                episodes=1,
-                seed=arguments.seed,
-                on_step=lambda _: stop.check(),
-            )
-    finally:
-        envs.close()
+    scores, episode = one_episode(player, task, arguments.seed)
     if arguments.predict:
         picture = path.with_suffix(".png")
         prediction = Prediction.of(player, episode, task)
@@ -77,6 +62,6 @@ def run(argv: list[str]) -> int:
         prediction.write_video(path)
         show(f"{path} and {picture}: truth, model and difference, predicted from five frames")
     else:
-        write_video(path, episode.image, fps=frames_per_second(config, task))
+        write_video(path, episode.image, fps=frames_per_second(player.config, task))
         show(f"{path}: {episode.steps} steps, return {scores.mean:.1f}")
     return 0

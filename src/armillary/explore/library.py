@@ -12,7 +12,6 @@ from armillary.agents.hidden import HiddenModel
 from armillary.dynamics.learned import LearnedModel
 from armillary.errors import UsageError
 from armillary.explore.runs import ShownRun
-from armillary.training import checkpoint
 from armillary.training.player import Player, load
 
 
@@ -77,7 +76,7 @@ class Library:
         """
         shown = self[number]
         with self._locks[shown.number]:
-            newest = checkpoint.newest(shown.run.checkpoints)
+            newest = shown.newest()
             version = (newest, newest.stat().st_mtime_ns) if newest else None
             known = self._loaded.get(shown.number)
             if known and known[0] == version:

@@ -13,6 +13,7 @@ from armillary.config import Config, flatten, to_dict
 from armillary.config.presets import known_game
 from armillary.errors import ArmillaryError, UsageError
 from armillary.studies.plots import read_metrics
+from armillary.training.packed import is_packed
 from armillary.training.results import read_results
 from armillary.training.run import Run
 
@@ -80,11 +81,19 @@ class ShownRun:
             "finished": finished,
         }
 
-    def _has_checkpoint(self) -> bool:
+    def newest(self) -> Path | None:
+        """Returns the file that its agent is loaded from; None: there is none yet.
+
+        Raises:
+            RunError: the folder may not be read.
+        """
         from armillary.training import checkpoint
 
+        return checkpoint.newest(self.run.checkpoints)
+
+    def _has_checkpoint(self) -> bool:
         try:
-            return checkpoint.exists(self.run.checkpoints)
+            return self.newest() is not None
         except ArmillaryError:
             return False
 
@@ -165,8 +174,13 @@ def shown(folders: Sequence[Path], trust: bool) -> list[ShownRun]:
                 "(`armillary explore RUN ...`), or train one, `armillary train`"
             )
     for folder in folders:
-        if not folder.is_dir():
+        if not folder.is_dir() and not is_packed(folder):
             raise UsageError(
                 f"{str(folder)!r} is no folder: give the run folder that `armillary train` wrote"
             )
-    return [ShownRun(number, folder, trust) for number, folder in enumerate(folders)]
+    from armillary.explore.given import PackedRun
+
+    return [
+        (PackedRun if is_packed(folder) else ShownRun)(number, folder, trust)
+        for number, folder in enumerate(folders)
+    ]

@@ -21,6 +21,7 @@ from armillary.studies.heldout import HELD_OUT, load_models, record, training_of
 from armillary.studies.prediction import Comparison, compare, mean_training_image
 from armillary.studies.quality import HIGHEST_PSNR, MEASURES
 from armillary.studies.report import frames_per_second
+from armillary.training.packed import refuse
 from armillary.training.run import Run
 from armillary.video import write_video
 
@@ -90,6 +91,7 @@ def run(
     out = Path(out)
     players = load_models(runs, labels, task=task, trust=trust)
     folders = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    refuse(str(folders[0]), "episodes, of which the first of several runs gives the mean image")
     first, player = Run(Path(folders[0])), next(iter(players.values()))
     task, tasks = player.task(task), player.config.tasks
     store = EpisodeStore(first.episodes)

@@ -12,13 +12,17 @@ from jaxtyping import UInt8
 
 from armillary.agents.base import predicts_frames
 from armillary.dynamics.prediction import CONTEXT, LENGTH
+from armillary.envs import side_by_side as make_side_by_side
+from armillary.envs.build import drawn
 from armillary.errors import ArmillaryError
 from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import learning_curve
 from armillary.studies.prediction import open_loop
+from armillary.training.evaluation import Scores, evaluate
 from armillary.training.player import Player, load
 from armillary.training.run import Run
+from armillary.training.signals import stop_request
 from armillary.video import comparison, frames_per_second, strip, write_video
 
 
@@ -61,6 +65,36 @@ def write_report(
             video = run.folder / f"prediction{end}.mp4"
             write(f"prediction{end}_video", video, played.write_prediction)
     return files
+
+
+def one_episode(player: Player, task: str, seed: int = 0) -> tuple[Scores, Episode]:
+    """Plays a noise-free episode, which is drawn even if the agent does not observe it.
+
+    Args:
+        player: a trained agent.
+        task: one of its tasks.
+        seed: of the episode and of the agent.
+
+    Raises:
+        Stopped: by a signal.
+        UsageError: the task is a module that is not trusted.
+        EnvironmentFailure: the environment broke.
+    """
+    player.check_trust((task,))
+    envs = make_side_by_side(task, drawn(player.config.environment, player.agent.spec), 1)
+    try:
+        with stop_request() as stop:
+            scores, (episode,) = evaluate(
+                envs,
+                player.agent,
+                player.state,
+                episodes=1,
+                seed=seed,
+                on_step=lambda _: stop.check(),
+            )
+    finally:
+        envs.close()
+    return scores, episode
 
 
 class _Played:

@@ -49,23 +49,32 @@ class Counters:
             RunError: it keeps something else; says what.
         """
         try:
-            meta = _of_today(meta)
-            unknown = set(meta) - {field.name for field in fields(cls)}
-            if unknown or "spec" not in meta:
-                raise UsageError(f"unknown or missing: {', '.join(unknown) or 'spec'}")
-            check_types(cls, meta)
-            counters = cls(**meta)
-            position = counters.position or {}
-            sizes = (position.get("metrics_bytes", 0), position.get("environment_steps", 0))
-            counts = (counters.episodes, counters.updates, counters.simulator_steps, *sizes)
-            if not all(isinstance(n, int) and n >= 0 for n in counts):
-                raise UsageError("a negative count")
-            Spec.from_dict(counters.spec)
+            return cls.read(meta)
         except UsageError as error:
             raise RunError(
                 f"the newest checkpoint in {where} holds no counters of a run ({error}): move it "
                 "away, and the one before it is taken"
             ) from error
+
+    @classmethod
+    def read(cls, meta: Mapping[str, Any]) -> Counters:
+        """Returns the counters that plain values hold.
+
+        Raises:
+            UsageError: they hold something else; says what.
+        """
+        meta = _of_today(meta)
+        unknown = set(meta) - {field.name for field in fields(cls)}
+        if unknown or "spec" not in meta:
+            raise UsageError(f"unknown or missing: {', '.join(unknown) or 'spec'}")
+        check_types(cls, meta)
+        counters = cls(**meta)
+        position = counters.position or {}
+        sizes = (position.get("metrics_bytes", 0), position.get("environment_steps", 0))
+        counts = (counters.episodes, counters.updates, counters.simulator_steps, *sizes)
+        if not all(isinstance(n, int) and n >= 0 for n in counts):
+            raise UsageError("a negative count")
+        Spec.from_dict(counters.spec)
         return counters
 
 

@@ -20,6 +20,7 @@ from armillary.replay.episodes import EpisodeStore
 from armillary.spec import MASK, Continuous, Discrete, Field, Spec
 from armillary.training import checkpoint, minari
 from armillary.training.counters import Counters
+from armillary.training.packed import refuse
 from armillary.training.run import Run
 from armillary.training.selfplay import OUTCOME
 
@@ -134,6 +135,7 @@ def _files(source: str | Path) -> Iterator[Path]:
     Raises:
         UsageError: there are none.
     """
+    refuse(source, "episodes")
     folder = _folder(source)
     files = sorted(folder.glob("episode-*.npz")) if folder.is_dir() else []
     if not files:

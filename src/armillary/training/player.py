@@ -1,11 +1,10 @@
-"""A trained agent, loaded from its run folder and ready to act."""
+"""A trained agent, loaded from where it is stored and ready to act."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,14 +29,13 @@ from armillary.envs import make
 from armillary.envs import named as named_tasks
 from armillary.envs import side_by_side as make_side_by_side
 from armillary.envs.build import fitting
-from armillary.errors import RunError, UsageError
+from armillary.errors import UsageError
 from armillary.spec import Spec
-from armillary.training import checkpoint, compilation
-from armillary.training.counters import Counters
+from armillary.training import compilation
 from armillary.training.evaluation import Scores, evaluate
 from armillary.training.kept import keep
 from armillary.training.rollout import compiled
-from armillary.training.run import Run
+from armillary.training.sources import opened
 
 
 class Player:
@@ -245,10 +243,12 @@ def load(
     search: SearchConfig | Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> Player:
-    """Loads the last checkpoint of a run folder; runs no code from it.
+    """Loads a trained agent, of a run its last checkpoint; runs no code from it.
 
     Args:
-        folder: the run folder that `armillary train` wrote.
+        folder: the run folder that `armillary train` wrote; or a file of `armillary pack`,
+            `demo:NAME` of an agent that comes with the package (`armillary demo` lists them), or
+            `hf:OWNER/NAME` of one on the Hugging Face Hub, which is fetched.
         renderer: a rendering back end to use in place of the run's.
         act: who chooses the actions in place of the run's choice, of an agent that has it.
         planner: settings of the planner in place of the run's: all of them, or those that differ,
@@ -261,25 +261,19 @@ def load(
     Raises:
         UsageError: the planner or the search has no such setting, or not such a value; or there is
             no choice of `act`, no planner, or no search.
-        RunError: it is not a run folder, holds no checkpoint yet, or is damaged.
+        RunError: it is not a run folder, holds no checkpoint yet, or is damaged; or it cannot be
+            fetched.
         UsageError: its configuration was changed since the checkpoint was made.
     """
     keep()
-    run = Run(folder, trust=trust)
-    config = run.config
+    trained = opened(folder, trust=trust)
+    config = trained.config
     if renderer is not None:
         environment = replace(config.environment, renderer=renderer)
         config = replace(config, environment=environment)
     config = searching(acting(config, act, planner), search)
-    if not checkpoint.exists(run.checkpoints):
-        raise RunError(
-            f"{str(folder)!r} has no checkpoint yet: let it train until its first episode is over"
-        )
-    made = Counters.of(checkpoint.read_meta(run.checkpoints), run.checkpoints)
-    run.check_made_with(made.config, run.config)
-    agent = make_agent(config, Spec.from_dict(made.spec))
-    init = partial(agent.init, seeding.key(config.seed, "init"))
-    state, counters = checkpoint.load(run.checkpoints, jax.eval_shape(init))
+    agent = make_agent(config, Spec.from_dict(trained.counters.spec))
+    state, counters = trained.restore(agent)
     config = replace(config, environment=fitting(config.environment, agent.spec))
     return Player(config, agent, state, counters, None if trust else Path(folder))
 

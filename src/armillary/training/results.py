@@ -70,16 +70,24 @@ def read_results(path: Path) -> dict[str, Any] | None:
     Results of an older version have no checksum, and are returned as they are.
     """
     try:
-        results = read_json(path)
-        if not isinstance(results, dict) or not isinstance(results.get("episodes"), int):
-            raise ValueError("it holds no results")
-        if results.get("checksum", found := _checksum(results)) != found:
-            raise ValueError("wrong checksum")
+        return checked(read_json(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         log.warning("%s is damaged (%s): it is not used", path, error)
         return None
+
+
+def checked(results: Any) -> dict[str, Any]:
+    """Returns results as they were written.
+
+    Raises:
+        ValueError: they are something else, or have another checksum.
+    """
+    if not isinstance(results, dict) or not isinstance(results.get("episodes"), int):
+        raise ValueError("it holds no results")
+    if results.get("checksum", found := _checksum(results)) != found:
+        raise ValueError("wrong checksum")
     return results
 
 

@@ -27,6 +27,7 @@ from armillary.files import (
     storage_error,
     write_atomically,
 )
+from armillary.training.packed import refuse
 from armillary.version import __version__
 
 log = logging.getLogger(__name__)
@@ -105,26 +106,23 @@ class Run:
         except (ValueError, TypeError, AttributeError) as error:
             raise self._damaged(error) from error
 
+    @property
+    def version(self) -> str:
+        """The version of this package that wrote the configuration last, if it says so."""
+        content = read_json(self._config)
+        return str(content.get("version", "")) if isinstance(content, dict) else ""
+
     def _values(self) -> dict[str, Any]:
         """Returns the configuration as plain values."""
         if not self.exists:
+            refuse(self.folder, "episodes, metrics or optimiser")
             what = "has no config.json" if self.folder.is_dir() else "does not exist"
             raise RunError(
                 f"{str(self.folder)!r} is not a run folder (it {what}): "
                 "give the folder that `armillary train` wrote"
             )
         try:
-            content = read_json(self._config)
-            version, values = content["format"], content["config"]
-            if version > FORMAT:
-                raise RunError(
-                    f"{str(self.folder)!r} was written by armillary {content.get('version')} "
-                    f"(format {version}), newer than this one ({__version__}, format "
-                    f"{FORMAT}): upgrade armillary to use it"
-                )
-            if not isinstance(values, dict):
-                raise TypeError("config is no dictionary")
-            return values if version > 2 else _of_today(values)
+            return plain(read_json(self._config), str(self.folder))
         except PermissionError as error:
             raise RunError(f"{self._config} may not be read: make it readable first") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -150,6 +148,7 @@ class Run:
             RenderingError: no back end works here.
         """
         check_config(config)
+        refuse(self.folder, "episodes and optimiser to go on with")
         if self.exists:
             self.check_same(config)
             self._check_links()
@@ -293,6 +292,28 @@ class Run:
             except OSError as error:
                 raise storage_error(self.folder, error) from error
             yield check
+
+
+def plain(content: Any, where: str) -> dict[str, Any]:
+    """Returns the configuration that a `config.json` holds, as plain values of today.
+
+    Args:
+        content: of the file.
+        where: it is, for messages.
+
+    Raises:
+        RunError: a newer version wrote it.
+        KeyError, TypeError, AttributeError: it holds none.
+    """
+    version, values = content["format"], content["config"]
+    if version > FORMAT:
+        raise RunError(
+            f"{where!r} was written by armillary {content.get('version')} (format {version}), "
+            f"newer than this one ({__version__}, format {FORMAT}): upgrade armillary to use it"
+        )
+    if not isinstance(values, dict):
+        raise TypeError("config is no dictionary")
+    return values if version > 2 else _of_today(values)
 
 
 def _mode(path: Path) -> int | None:

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 import jax
+from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
 from armillary.agents.base import Actor, Agent, Records
