@@ -46,9 +46,7 @@ _FAULTS = (
     *(zipfile.BadZipFile, struct.error, OverflowError),
 )
 """What reading a file that was made up, or is damaged, may raise."""
-import time
-
-_DATE = time.localtime()[:6]
+_DATE = (1980, 1, 1, 0, 0, 0)
 """Of every member, so that what is packed twice is the same file."""
 
 
