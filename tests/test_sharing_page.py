@@ -22,8 +22,7 @@ def test_the_python(
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
     exec(demo, found)
-    assert capsys.readouterr().out.startswith("(64, 64, 3) ")
-    assert found["images"][0].mean() > 1
+    assert capsys.readouterr().out.startswith("(9,) ")
     exec(pack, found)
     agent, updates, size = capsys.readouterr().out.split()
     assert (agent, updates) == ("planet", "18")

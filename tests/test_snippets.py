@@ -50,7 +50,14 @@ MODULES = {
 }
 """Modules that commands on the pages name, and the code of which they consist."""
 
-MEANT = {"N": "1", "S": "0", "NAME": "planet", "TASK": "cheetah-run", "$seed": "0", "$nats": "0"}
+MEANT = {
+    "N": "1",
+    "S": "0",
+    "NAME": "planet",
+    "TASK": "cheetah-run",
+    "$seed": "0",
+    "$nats": "0",
+} | {"cheetah-run-planet-small-seed0.armillary": "demo:tic_tac_toe"}
 """What a word of a command on a page stands for."""
 
 

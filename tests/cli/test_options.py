@@ -43,7 +43,13 @@ def test_train_shows_twelve_first_and_all_on_demand(agent, capsys, monkeypatch):
     assert first.count("\n") < 75
     every = shown(train.run, "--agent", agent, "--help-all", capsys=capsys)
     assert set(expected) < set(options(every))
-    others = {"run", "trust", "environment.kwargs"}  # the last is empty, and so has no name
+    others = {
+        "run",
+        "seeds",
+        "hosts",
+        "trust",
+        "environment.kwargs",
+    }  # the last is empty, and so has no name
     assert names | others == set(options(every))
     assert f"--help-all` shows all {len(names | others)} options" in " ".join(first.split())
     assert max(map(len, every.splitlines())) <= 80

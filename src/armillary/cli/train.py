@@ -22,7 +22,6 @@ FIRST = (
     "run",
     "episodes",
     "seed",
-    "seeds",
     "agent",
     "model.dynamics",
     "behavior.horizon",
