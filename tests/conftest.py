@@ -60,6 +60,24 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return int(min(resources.cores().usable, resources.memory().available // MEMORY))
 
 
+MAPS = 25_000
+"""Pieces of memory that a process may have between two files; Linux gives it 65,530, and a compiler
+that gets no more of them crashes."""
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Lets go of compiled programs, each of several pieces of memory, before there are too many."""
+    pieces = Path("/proc/self/maps")
+    if (nextitem is not None and nextitem.path == item.path) or not pieces.exists():
+        return
+    with pieces.open() as lines:
+        if sum(1 for _ in lines) < MAPS:
+            return
+    import jax
+
+    jax.clear_caches()  # those on the disk stay
+
+
 def shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
     """Returns a folder of this session that all workers see."""
     base = factory.getbasetemp()
