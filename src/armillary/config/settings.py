@@ -181,6 +181,10 @@ class UpdatesConfig:
     checkpoint is computed again when the run goes on."""
     devices: int = 1
     """Devices of this machine among which each batch is divided; 0: all that JAX finds."""
+    overlap: bool = False
+    """Play each round of episodes while the updates before it are made, in processes of the
+    environments' own: with the parameters from before these updates. So what is collected lags
+    behind by C updates, always; nothing depends on times."""
 
     def __post_init__(self) -> None:
         positive(self, "collect_interval", "batch_size", "checkpoint_minutes")

@@ -18,6 +18,7 @@ class Algorithm(abc.ABC):
         while self.rounds < seed_rounds(config):
             self.collect(seeding_model=True)
         while True:
+            self.look_ahead()
             self.fit(updates_due(config, self.rounds))
             if self.rounds >= all_rounds(config):
                 return
@@ -41,6 +42,10 @@ class Algorithm(abc.ABC):
     def _of_each_task(self) -> int:
         """Episodes of a round of each task."""
         return self.config.round_size * len(self.config.tasks)
+
+    @abc.abstractmethod
+    def look_ahead(self) -> None:
+        """Called before the updates between two rounds: the next one may begin now."""
 
     @abc.abstractmethod
     def fit(self, due: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import PRNGKeyArray
@@ -56,6 +56,8 @@ def collectors(config: Config, seeds: int = 1) -> dict[str, Collector]:
         UsageError, RenderingError, EnvironmentFailure: as `armillary.envs.make`.
     """
     environment = common(config.tasks, config.environment)
+    if config.training.overlap:  # what an environment draws with may belong to a thread
+        environment = replace(environment, processes=True)
     made: dict[str, Collector] = {}
     try:
         for task in config.tasks:

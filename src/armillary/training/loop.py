@@ -11,6 +11,7 @@ from armillary.agents.base import Agent
 from armillary.agents.registry import know, make_agent
 from armillary.config import Config
 from armillary.config.schedule import all_rounds, evaluation_due, seed_rounds, updates_due
+from armillary.config.settings import require
 from armillary.envs.build import agreed
 from armillary.errors import UsageError
 from armillary.spec import Spec
@@ -98,6 +99,11 @@ def _collectors(config: Config, stack: ExitStack) -> dict[str, Collector]:
     """Returns who collects the episodes of each task, which `stack` closes."""
     if minari.is_named(config.source):
         minari.check_settings(config)
+    require(
+        config.source is None or not config.training.overlap,
+        "training.overlap is for a run that collects, and one that learns from episodes that are "
+        "there (source, --from) does not: leave one of them out",
+    )
     if config.source is not None and not config.evaluation.final_episodes:
         return {}
     made = collectors(config)

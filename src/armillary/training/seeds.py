@@ -148,6 +148,7 @@ def _check(config: Config) -> None:
     for wrong, what in (
         (config.source is not None, "learn from episodes that are there (source, --from)"),
         (config.wandb is not None, "be sent to Weights & Biases (wandb)"),
+        (config.training.overlap, "collect while they learn (training.overlap)"),
         (
             config.training.devices != 1 or hosts.many(),
             "be divided among devices or hosts (training.devices, --hosts)",

@@ -130,6 +130,9 @@ class Together(Algorithm):
                 of_each[trainer] = jax.tree.map(lambda x, i=i: x[i], found)
         return of_each
 
+    def look_ahead(self) -> None:
+        """Nothing begins: see `armillary.training.seeds`."""
+
     def evaluate(self) -> None:
         """Tests each agent, one after the other, in the same environments."""
         for trainer in self.trainers:
@@ -161,7 +164,9 @@ class Together(Algorithm):
         first, size = self.trainers[0], self.config.round_size
         one = first.actor(seeding_model)
         states = [None if isinstance(one, Random) else t.state for t in self.trainers]
-        keys, seeds = zip(*(trainer.draws() for trainer in self.trainers), strict=True)
+        keys, seeds = zip(
+            *(trainer.draws(trainer.episodes) for trainer in self.trainers), strict=True
+        )
         task = min(self.trainers, key=lambda trainer: trainer.episodes).task
         played = self.collectors[task].play(
             Several(one, len(states)),

@@ -21,8 +21,9 @@ from armillary.replay.episode import Episode
 from armillary.replay.episodes import EpisodeStore
 from armillary.replay.sampler import Batch, prefetch
 from armillary.training import compilation
+from armillary.training.ahead import Ahead
 from armillary.training.algorithm import Algorithm
-from armillary.training.collecting import Collector
+from armillary.training.collecting import Collector, OnStep
 from armillary.training.counters import Counters, machine, simulator_steps
 from armillary.training.devices import Devices, updated
 from armillary.training.evaluation import Scores
@@ -78,6 +79,7 @@ class Trainer(Algorithm):
         self.sampler = make_sampler(self.store, self.agent, config)
         self.sampler.episodes = self.counters.episodes
         self.sampler.restore(saved)
+        self.ahead = Ahead(agent, config, saved)
         self.logger = Logger(
             run.folder, self.counters.position, wandb=config.wandb, config=to_dict(config)
         )
@@ -87,7 +89,7 @@ class Trainer(Algorithm):
             config.training.checkpoint_minutes,
             self.counters,
             self._before_saving,
-            self.sampler.saved,
+            lambda: self.sampler.saved() | self.ahead.saved(),
         )
         self.stage = stage or Stage(config, agent.spec)
         self.tester = Tester(config, run, agent, self.logger, self.stage, self.on_step)
@@ -164,12 +166,29 @@ class Trainer(Algorithm):
     def collect(self, *, seeding_model: bool = False) -> None:
         """Collects a round of the task whose turn it is (Algorithm 1, lines 1 and 8 to 16)."""
         self.add(None if self.has_round else self.play(seeding_model=seeding_model))
+        if self.episodes % self._of_each_task == 0:
+            self.ahead.acting = None
         self.save_if_due()
+
+    def look_ahead(self) -> None:
+        """Lets the next round of each task begin, if updates and collection are to overlap."""
+        if not self.config.training.overlap:
+            return
+        self.ahead.hold(self.state)
+        if self.rounds >= all_rounds(self.config):
+            return
+        after = (self.rounds + 1) * self._of_each_task
+        for first in range(self.episodes, after, self.config.round_size):
+            if first not in self.store.indices:
+                self.ahead.begin(first, partial(self._play, first, self.agent, self.ahead.acting))
 
     @property
     def task(self) -> str:
         """The task whose turn it is."""
-        return self.tasks[self.episodes // self.config.round_size % len(self.tasks)]
+        return self._task(self.episodes)
+
+    def _task(self, first: int) -> str:
+        return self.tasks[first // self.config.round_size % len(self.tasks)]
 
     @property
     def has_round(self) -> bool:
@@ -207,18 +226,23 @@ class Trainer(Algorithm):
 
     def play(self, *, seeding_model: bool) -> list[Episode]:
         """Plays the next round."""
+        if self.episodes in self.ahead:
+            return self.ahead.take(self.episodes, self.stop.check)
         actor = self.actor(seeding_model)
         state = None if isinstance(actor, Random) else self.state
-        return self.collectors[self.task].play(actor, state, *self.draws(), self.on_step)
+        return self._play(self.episodes, actor, state, self.on_step)
+
+    def _play(self, first: int, actor: Actor, state: Any, on_step: OnStep) -> list[Episode]:
+        return self.collectors[self._task(first)].play(actor, state, *self.draws(first), on_step)
 
     def actor(self, seeding_model: bool) -> Actor:
         """Returns who plays; who keeps records plays also the first rounds, so as to have some."""
         random = seeding_model and not isinstance(self.agent, Records)
         return Random(self.agent.spec) if random else self.agent
 
-    def draws(self) -> tuple[PRNGKeyArray, list[int]]:
-        """Returns the key of the next round, and the seed of each of its episodes."""
-        seed, first = self.config.seed, self.episodes
+    def draws(self, first: int) -> tuple[PRNGKeyArray, list[int]]:
+        """Returns the key of the round that begins with an episode, and the seed of each of it."""
+        seed = self.config.seed
         seeds = range(first, first + self.config.round_size)
         return seeding.key(seed, "collect", first), [
             seeding.integer(seed, "collect", index) for index in seeds
@@ -290,6 +314,7 @@ class Trainer(Algorithm):
 
     def close(self) -> None:
         """Closes the log files and the environments that were opened here."""
+        self.ahead.close()
         self.logger.close()
         self.stage.close()
 
