@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -13,6 +14,7 @@ import pytest
 from jax import lax
 
 from armillary.errors import UsageError
+from armillary.nets.conv import plainly
 from armillary.nets.image import (
     Decoder,
     Encoder,
@@ -72,6 +74,37 @@ def test_decoder_is_a_linear_layer_and_four_transposed_convolutions() -> None:
     assert sizes == [(5, 5, 16), (13, 13, 8), (30, 30, 4), (64, 64, 3)]
     images = batch_first(eqx.filter_jit(decoder)(features))
     np.testing.assert_allclose(images, x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "elu"])
+def test_bfloat16_is_between_the_layers_alone(activation: Literal["relu", "elu"]) -> None:
+    """Parameters, results and gradients are float32, and near those of float32."""
+    images = jax.random.uniform(jax.random.key(1), (3, 64, 64, 5)) - 0.5
+    keys = jax.random.split(jax.random.key(0))
+
+    def networks(precision: Literal["float32", "bfloat16"]) -> tuple[Encoder, Decoder]:
+        return (
+            Encoder(4, activation, precision, key=keys[0]),
+            Decoder(128, 4, activation, precision, key=keys[1]),
+        )
+
+    def loss(networks: tuple[Encoder, Decoder]) -> tuple[jax.Array, jax.Array]:
+        encoder, decoder = networks
+        decoded = decoder(encoder(images))
+        return jnp.sum((decoded - images) ** 2), decoded
+
+    gradient_of = eqx.filter_jit(eqx.filter_grad(loss, has_aux=True))
+    (exact, expected), (rough, found) = (
+        gradient_of(networks(precision)) for precision in ("float32", "bfloat16")
+    )
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, atol=0.03)
+    assert (found != expected).mean() > 0.9  # it is not float32 after all
+    for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(rough), strict=True):
+        assert b.dtype == jnp.float32
+        assert jnp.vdot(a, b) > 0.99 * jnp.linalg.norm(a) * jnp.linalg.norm(b)
+    with plainly(True):  # for other programs
+        np.testing.assert_allclose(networks("bfloat16")[0](images), networks("float32")[0](images))
 
 
 def test_paper_size_has_the_papers_number_of_parameters() -> None:

@@ -11,6 +11,7 @@ from armillary.config.settings import CollectionConfig, Config, TrainingConfig, 
 from armillary.errors import nearest
 
 Activation = Literal["relu", "elu"]
+Precision = Literal["float32", "bfloat16"]
 DYNAMICS = ("rssm", "ssm", "rnn", "drnn")
 
 
@@ -45,6 +46,9 @@ class ModelConfig:
     """Non-linearity of the fully connected layers, the reward model's too."""
     image_activation: Activation = "relu"
     """Non-linearity of the encoder's and the decoder's convolutions."""
+    precision: Precision = "float32"
+    """Of the numbers between the layers of the encoder and the decoder. bfloat16 is for graphics
+    cards, and slower on a CPU. Parameters, states, losses and all else are float32 always."""
 
     def __post_init__(self) -> None:
         require(

@@ -5,7 +5,7 @@ Inside, images are (channels, height, width, batch), see `armillary.nets.conv`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -13,8 +13,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
 
+from armillary.config.world_model import Precision
 from armillary.errors import UsageError
-from armillary.nets.conv import convolution, transposed_convolution
+from armillary.nets.conv import convolution, plainly, transposed_convolution
+
+Arrays = TypeVar("Arrays")
 
 SIZE = 64
 """Height and width in pixels of the images of these networks."""
@@ -75,22 +78,29 @@ class Encoder(eqx.Module):
     kernels: list[Float[Array, "4 4 channels_in channels_out"]]
     biases: list[Float[Array, " channels"]]
     activation: Literal["relu", "elu"] = eqx.field(static=True)
+    precision: Precision = eqx.field(static=True)
 
     def __init__(
-        self, depth: int = 32, activation: Literal["relu", "elu"] = "relu", *, key: PRNGKeyArray
+        self,
+        depth: int = 32,
+        activation: Literal["relu", "elu"] = "relu",
+        precision: Precision = "float32",
+        *,
+        key: PRNGKeyArray,
     ):
         """Makes the initial parameters.
 
         Args:
             depth: channels of the first convolution; the others have 2, 4 and 8 times as many.
             activation: the non-linearity.
+            precision: of what the layers pass on; the parameters, and what comes out, are float32.
             key: for the initial kernels.
         """
         channels = (3, depth, 2 * depth, 4 * depth, 8 * depth)
         shapes = zip((4, 4, 4, 4), (4, 4, 4, 4), channels[:-1], channels[1:], strict=True)
         self.kernels = _glorot(list(shapes), key)
         self.biases = [jnp.zeros(n) for n in channels[1:]]
-        self.activation = activation
+        self.activation, self.precision = activation, precision
 
     @property
     def embedding_size(self) -> int:
@@ -104,10 +114,10 @@ class Encoder(eqx.Module):
             UsageError: the images are not 3x64x64.
         """
         _check(images)
-        x = images
-        for kernel, bias in zip(self.kernels, self.biases, strict=True):
+        x, kernels, biases = _cast((images, self.kernels, self.biases), self.precision)
+        for kernel, bias in zip(kernels, biases, strict=True):
             x = _activate(convolution(x, kernel) + bias[:, None, None, None], self.activation)
-        return x.reshape(-1, x.shape[-1]).T
+        return x.reshape(-1, x.shape[-1]).T.astype(jnp.float32)
 
 
 class Decoder(eqx.Module):
@@ -122,12 +132,14 @@ class Decoder(eqx.Module):
     kernels: list[Float[Array, "rows columns channels_out channels_in"]]
     biases: list[Float[Array, " channels"]]
     activation: Literal["relu", "elu"] = eqx.field(static=True)
+    precision: Precision = eqx.field(static=True)
 
     def __init__(
         self,
         feature_size: int,
         depth: int = 32,
         activation: Literal["relu", "elu"] = "relu",
+        precision: Precision = "float32",
         *,
         key: PRNGKeyArray,
     ):
@@ -137,6 +149,7 @@ class Decoder(eqx.Module):
             feature_size: numbers in the features of one image.
             depth: channels of the last layer but one; those before it have 2 and 4 times as many.
             activation: the non-linearity.
+            precision: of what the layers pass on; the parameters, and what comes out, are float32.
             key: for the initial weights.
         """
         first, rest = jax.random.split(key)
@@ -146,15 +159,25 @@ class Decoder(eqx.Module):
         shapes = zip((5, 5, 6, 6), (5, 5, 6, 6), channels[1:], channels[:-1], strict=True)
         self.kernels = _glorot(list(shapes), rest)
         self.biases = [jnp.zeros(n) for n in channels[1:]]
-        self.activation = activation
+        self.activation, self.precision = activation, precision
 
     def __call__(self, features: Float[Array, "batch features"]) -> Float[Array, "3 64 64 batch"]:
         """Returns the mean images, centred as `preprocess` gives them."""
-        x = (self.weight.T @ features.T + self.bias[:, None])[:, None, None, :]
-        for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+        weight, bias, kernels, biases, features = _cast(
+            (self.weight, self.bias, self.kernels, self.biases, features), self.precision
+        )
+        x = (weight.T @ features.T + bias[:, None])[:, None, None, :]
+        for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
             x = x if layer == 0 else _activate(x, self.activation)
             x = transposed_convolution(x, kernel) + bias[:, None, None, None]
-        return x
+        return x.astype(jnp.float32)
+
+
+def _cast(arrays: Arrays, precision: Precision) -> Arrays:
+    """Returns arrays in a precision; for programs that others read, in that of the parameters."""
+    if precision == "float32" or plainly.value:
+        return arrays
+    return jax.tree.map(lambda x: x.astype(precision), arrays)
 
 
 def _activate(x: Array, activation: Literal["relu", "elu"]) -> Array:

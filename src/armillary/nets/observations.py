@@ -104,7 +104,8 @@ class ObservationEncoder(eqx.Module):
         self.spec = spec
         keys = {name: _key(key, i) for i, name in enumerate(spec.images)}
         self.images = {
-            name: Encoder(config.depth, config.image_activation, key=k) for name, k in keys.items()
+            name: Encoder(config.depth, config.image_activation, config.precision, key=k)
+            for name, k in keys.items()
         }
         size = sum(encoder.embedding_size for encoder in self.images.values())
         self.vector = None
@@ -173,7 +174,13 @@ class ObservationDecoder(eqx.Module):
             key: of the parameters.
         """
         self.images = {
-            name: Decoder(feature_size, config.depth, config.image_activation, key=_key(key, i))
+            name: Decoder(
+                feature_size,
+                config.depth,
+                config.image_activation,
+                config.precision,
+                key=_key(key, i),
+            )
             for i, name in enumerate(spec.images)
         }
         if numbers := _numbers(spec):
