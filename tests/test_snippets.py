@@ -57,7 +57,7 @@ MEANT = {
     "TASK": "cheetah-run",
     "$seed": "0",
     "$nats": "0",
-    "cheetah-run-planet-small-seed0.armillary": "demo:tic_tac_toe",
+    "cheetah-run-planet-small-seed0.armillary": "demo:cheetah-run",
     "hf:OWNER/NAME": "demo:tic_tac_toe",
 }
 """What a word of a command on a page stands for."""

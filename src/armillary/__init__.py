@@ -4,7 +4,7 @@ The names below are imported when they are used, so that `import armillary` is q
 
 - `train(config, folder)`: trains an agent, or continues a run;
 - `train_seeds(config, seeds)`: several seeds of it at once;
-- `load(folder)`: a trained agent, ready to act; `load("demo:tic_tac_toe")`: one that comes with the
+- `load(folder)`: a trained agent, ready to act; `load("demo:cheetah-run")`: one that comes with the
   package;
 - `pack(folder, file)`: a trained agent in one small file, to be given away;
 - `plan(model, belief, key, ...)`: the cross-entropy method on any model: `JaxModel(step, n)` and
