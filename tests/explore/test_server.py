@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import shutil
@@ -10,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +22,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from armillary.explore import server
+from armillary.explore.library import Library
+from armillary.explore.runs import shown
 from armillary.explore.server import STATIC, Served
+from armillary.explore.session import Session
 from conftest import environment
 from tabs import Tab, page
 
@@ -135,6 +141,24 @@ def _back(address: str, session: str) -> Tab:
         tab.close()
         time.sleep(0.05)
     raise AssertionError("the session was gone")
+
+
+def test_a_session_that_has_ended_keeps_no_simulator(trained: Path) -> None:
+    """One in a cycle, as a renderer is, would wait for a collection that may never come."""
+    session = Session("a", Library(shown((trained,), False)))
+    asyncio.run(session.answer(json.dumps({"id": 1, "do": "dream.open", "run": 0})))
+    assert session._dream is not None
+    world = session._dream.env.unwrapped
+    world.itself = world  # type: ignore[attr-defined]
+    gone = weakref.ref(world)
+    del world
+    gc.disable()
+    try:
+        session.close()
+        session._thread.shutdown()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_session_that_nobody_comes_back_to_ends(

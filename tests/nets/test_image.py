@@ -77,7 +77,7 @@ def test_decoder_is_a_linear_layer_and_four_transposed_convolutions() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "elu"])
-def test_bfloat16_is_between_the_layers_alone(activation: Literal["relu", "elu"]) -> None:
+def test_only_products_are_in_bfloat16(activation: Literal["relu", "elu"]) -> None:
     """Parameters, results and gradients are float32, and near those of float32."""
     images = jax.random.uniform(jax.random.key(1), (3, 64, 64, 5)) - 0.5
     keys = jax.random.split(jax.random.key(0))
@@ -103,6 +103,8 @@ def test_bfloat16_is_between_the_layers_alone(activation: Literal["relu", "elu"]
     for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(rough), strict=True):
         assert b.dtype == jnp.float32
         assert jnp.vdot(a, b) > 0.99 * jnp.linalg.norm(a) * jnp.linalg.norm(b)
+    bias, expected_bias = rough[1].biases[-1], exact[1].biases[-1]
+    np.testing.assert_allclose(bias, expected_bias, rtol=1e-3)  # a sum of 20,480 numbers
     with plainly(True):  # for other programs
         np.testing.assert_allclose(networks("bfloat16")[0](images), networks("float32")[0](images))
 

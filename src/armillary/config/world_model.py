@@ -47,8 +47,8 @@ class ModelConfig:
     image_activation: Activation = "relu"
     """Non-linearity of the encoder's and the decoder's convolutions."""
     precision: Precision = "float32"
-    """Of the numbers between the layers of the encoder and the decoder. bfloat16 is for graphics
-    cards, and slower on a CPU. Parameters, states, losses and all else are float32 always."""
+    """Of the products in the layers of the encoder and the decoder. bfloat16 is for graphics cards,
+    and slower on a CPU. Parameters, sums, states and losses are float32 always."""
 
     def __post_init__(self) -> None:
         require(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -78,6 +79,7 @@ class Session:
         if self._dream is not None:
             self._dream.close()
             self._dream = None
+            gc.collect()  # a simulator is megabytes in cycles, for which nothing else comes soon
 
     def _answered(self, text: str) -> bytes:
         number = None

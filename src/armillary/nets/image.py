@@ -5,7 +5,8 @@ Inside, images are (channels, height, width, batch), see `armillary.nets.conv`.
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from collections.abc import Callable
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -16,8 +17,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
 from armillary.config.world_model import Precision
 from armillary.errors import UsageError
 from armillary.nets.conv import convolution, plainly, transposed_convolution
-
-Arrays = TypeVar("Arrays")
 
 SIZE = 64
 """Height and width in pixels of the images of these networks."""
@@ -93,7 +92,7 @@ class Encoder(eqx.Module):
         Args:
             depth: channels of the first convolution; the others have 2, 4 and 8 times as many.
             activation: the non-linearity.
-            precision: of what the layers pass on; the parameters, and what comes out, are float32.
+            precision: of the products in the layers; all else is float32.
             key: for the initial kernels.
         """
         channels = (3, depth, 2 * depth, 4 * depth, 8 * depth)
@@ -114,10 +113,11 @@ class Encoder(eqx.Module):
             UsageError: the images are not 3x64x64.
         """
         _check(images)
-        x, kernels, biases = _cast((images, self.kernels, self.biases), self.precision)
-        for kernel, bias in zip(kernels, biases, strict=True):
-            x = _activate(convolution(x, kernel) + bias[:, None, None, None], self.activation)
-        return x.reshape(-1, x.shape[-1]).T.astype(jnp.float32)
+        x = images
+        for kernel, bias in zip(self.kernels, self.biases, strict=True):
+            x = _in_precision(convolution, self.precision)(x, kernel)
+            x = _activate(x + bias[:, None, None, None], self.activation)
+        return x.reshape(-1, x.shape[-1]).T
 
 
 class Decoder(eqx.Module):
@@ -149,7 +149,7 @@ class Decoder(eqx.Module):
             feature_size: numbers in the features of one image.
             depth: channels of the last layer but one; those before it have 2 and 4 times as many.
             activation: the non-linearity.
-            precision: of what the layers pass on; the parameters, and what comes out, are float32.
+            precision: of the products in the layers; all else is float32.
             key: for the initial weights.
         """
         first, rest = jax.random.split(key)
@@ -163,21 +163,26 @@ class Decoder(eqx.Module):
 
     def __call__(self, features: Float[Array, "batch features"]) -> Float[Array, "3 64 64 batch"]:
         """Returns the mean images, centred as `preprocess` gives them."""
-        weight, bias, kernels, biases, features = _cast(
-            (self.weight, self.bias, self.kernels, self.biases, features), self.precision
-        )
-        x = (weight.T @ features.T + bias[:, None])[:, None, None, :]
-        for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        x = _in_precision(jnp.matmul, self.precision)(self.weight.T, features.T)
+        x = (x + self.bias[:, None])[:, None, None, :]
+        for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             x = x if layer == 0 else _activate(x, self.activation)
-            x = transposed_convolution(x, kernel) + bias[:, None, None, None]
-        return x.astype(jnp.float32)
+            x = _in_precision(transposed_convolution, self.precision)(x, kernel)
+            x = x + bias[:, None, None, None]
+        return x
 
 
-def _cast(arrays: Arrays, precision: Precision) -> Arrays:
-    """Returns arrays in a precision; for programs that others read, in that of the parameters."""
+def _in_precision(
+    product: Callable[[Array, Array], Array], precision: Precision
+) -> Callable[[Array, Array], Array]:
+    """Returns a product that takes and gives float32, and computes in a precision.
+
+    All else is float32: the sums over a batch that the gradient of a bias is lose too much in
+    bfloat16. For programs that others read it is the product itself.
+    """
     if precision == "float32" or plainly.value:
-        return arrays
-    return jax.tree.map(lambda x: x.astype(precision), arrays)
+        return product
+    return lambda x, y: product(x.astype(precision), y.astype(precision)).astype(jnp.float32)
 
 
 def _activate(x: Array, activation: Literal["relu", "elu"]) -> Array:
