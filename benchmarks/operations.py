@@ -1,8 +1,8 @@
 """Where the time of an update or of an action goes on a CPU, by the kind of operation.
 
-    uv run python benchmarks/profile.py --preset paper
-    uv run python benchmarks/profile.py --preset small --agent dreamer
-    uv run python benchmarks/profile.py --preset paper --part act
+    uv run python benchmarks/operations.py --preset paper
+    uv run python benchmarks/operations.py --preset small --agent dreamer
+    uv run python benchmarks/operations.py --preset paper --part act
 
 XLA's own trace, in which operations that do not depend on each other run at the same time: their
 times add up to more or less than the time that passes. Beside it stand the operations that the
