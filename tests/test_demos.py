@@ -32,7 +32,7 @@ MEGABYTES = 4.0
 
 
 def test_there_are_some_and_they_are_small() -> None:
-    assert {"cheetah-run", "tic_tac_toe"} <= {*demos.names()}
+    assert {"cheetah-run", "connect_four", "tic_tac_toe"} <= {*demos.names()}
     assert sum(demos.path(name).stat().st_size for name in demos.names()) <= MEGABYTES * 1e6
     with pytest.raises(UsageError, match=r"no demo 'tic_tac_to'.*Did you mean 'tic_tac_toe'"):
         demos.path("tic_tac_to")
