@@ -77,7 +77,7 @@ class Encoder(eqx.Module):
     kernels: list[Float[Array, "4 4 channels_in channels_out"]]
     biases: list[Float[Array, " channels"]]
     activation: Literal["relu", "elu"] = eqx.field(static=True)
-    precision: Precision = eqx.field(static=True)
+    precision: Precision = eqx.field(static=True, default="float32")
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Decoder(eqx.Module):
     kernels: list[Float[Array, "rows columns channels_out channels_in"]]
     biases: list[Float[Array, " channels"]]
     activation: Literal["relu", "elu"] = eqx.field(static=True)
-    precision: Precision = eqx.field(static=True)
+    precision: Precision = eqx.field(static=True, default="float32")
 
     def __init__(
         self,
