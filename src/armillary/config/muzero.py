@@ -126,9 +126,6 @@ class TargetConfig:
 class SelfPlayConfig(EpisodesConfig):
     """How episodes are played: by whom, and how much at random."""
 
-    side_by_side: int = 1
-    """Episodes of one round, which are played at the same time with the same parameters: the games
-    of self-play, or environments. There are C updates for each round."""
     openings: int = 0
     """A game of self-play begins with 0 to this many uniformly random moves (their number is drawn
     for each game); its policy and value are learned from the first move that was chosen."""
@@ -143,7 +140,6 @@ class SelfPlayConfig(EpisodesConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "temperatures", tuple(self.temperatures))  # of JSON
-        positive(self, "side_by_side")
         require(self.openings >= 0, f"openings is {self.openings}, but it must not be negative")
         require(
             bool(self.temperatures) and all(t >= 0 for t in self.temperatures),
@@ -255,11 +251,6 @@ class MuZeroConfig(Config):
     evaluation: JudgedConfig = field(default_factory=JudgedConfig)
 
     @property
-    def round_size(self) -> int:
-        """Episodes of each round."""
-        return self.collection.side_by_side
-
-    @property
     def learner(self) -> str:
         """Reanalyze searches in its updates."""
         return f"{self.agent} with Reanalyze" if self.reanalyze else self.agent
@@ -283,18 +274,6 @@ class MuZeroConfig(Config):
             "search.simulations is 0, but the policy is learned from what searches find: give at "
             "least 1, and 0 in `armillary evaluate` alone",
         )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, number in (
-            ("episodes", self.episodes),
-            ("collection.seed_episodes", self.collection.seed_episodes),
-        ):
-            require(
-                number % self.round_size == 0,
-                f"{name} is {number}, but a round has {self.round_size} episodes "
-                "(collection.side_by_side): give a multiple of it",
-            )
 
 
 def search_of(config: Config) -> SearchConfig | None:

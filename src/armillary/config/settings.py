@@ -106,6 +106,10 @@ class EnvironmentConfig:
     kwargs: Keywords = field(default_factory=dict, hash=False)
     """Keyword arguments with which an environment from elsewhere is made: name=value, several after
     one another, or one JSON object. Values are JSON, and text where they are not."""
+    engine: Literal["mujoco", "warp"] = "mujoco"
+    """What simulates several environments of the control suite side by side. mujoco: one after the
+    other on the CPU, or in a process each. warp: mujoco-warp, which simulates and draws all of them
+    together in 32 bits, on a graphics card if there is one; agents that learn from images alone."""
     processes: bool = False
     """Step several environments in a process each, side by side, rather than one after another."""
     step_timeout: float | None = 600.0
@@ -119,6 +123,11 @@ class EnvironmentConfig:
             all(names) and len(set(names)) == len(names) and "mask" not in names,
             f"observe is {self.observe!r}: give image, vector, all, or the names of parts of the "
             "observation, several with a comma between them, each once",
+        )
+        require(
+            self.engine == "mujoco" or not self.processes,
+            "engine is 'warp', which simulates all environments together, and processes are asked "
+            "for: leave one of them out",
         )
         for name in ("action_repeat", "time_limit", "action_size"):
             value = getattr(self, name)
@@ -142,9 +151,12 @@ class EpisodesConfig:
     policy: Annotated[Literal["agent", "random"], arg(aliases=("--collection",))] = "agent"
     """Who acts in the episodes after those. agent: the agent itself, exploring. random: uniform
     random actions, as in the seed episodes (random collection, Figure 5)."""
+    side_by_side: int = 1
+    """Episodes of one round, which are played at the same time with the same parameters, in as many
+    environments, or as games of self-play. There are C updates for each round."""
 
     def __post_init__(self) -> None:
-        positive(self, "seed_episodes")
+        positive(self, "seed_episodes", "side_by_side")
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,7 @@ class UpdatesConfig:
     """The fitting of the model between two episodes (PlaNet, Algorithm 1)."""
 
     collect_interval: int = 100
-    """C: updates for each collected episode."""
+    """C: updates for each collected episode, or round of episodes."""
     batch_size: int = 50
     """B: chunks in a batch, or single steps."""
     checkpoint_minutes: float = 2.0
@@ -208,7 +220,7 @@ class EvaluationConfig:
     """Noise-free test episodes while training goes on."""
 
     every: int = 25
-    """Episodes collected between two evaluations."""
+    """Episodes collected between two evaluations, or rounds of episodes."""
     episodes: int = 10
     """Episodes of each evaluation (the paper shows 10 trajectories for each seed)."""
     final_episodes: int = 10
@@ -267,7 +279,7 @@ class Config:
     @property
     def round_size(self) -> int:
         """Episodes of each task that are played before the agent learns from them."""
-        return 1
+        return self.collection.side_by_side
 
     @property
     def learner(self) -> str:
@@ -308,3 +320,12 @@ class Config:
             f"episodes is {self.episodes}, fewer than the "
             f"{self.collection.seed_episodes} seed episodes it includes",
         )
+        for name, number in (
+            ("episodes", self.episodes),
+            ("collection.seed_episodes", self.collection.seed_episodes),
+        ):
+            require(
+                number % self.round_size == 0,
+                f"{name} is {number}, but a round has {self.round_size} episodes "
+                "(collection.side_by_side): give a multiple of it",
+            )

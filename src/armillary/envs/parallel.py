@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import logging
 import multiprocessing
 import os
@@ -16,7 +17,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorWrapper
+from gymnasium.vector import (
+    AsyncVectorEnv,
+    AutoresetMode,
+    SyncVectorEnv,
+    VectorEnv,
+    VectorWrapper,
+)
 from jaxtyping import Bool, Float64
 
 from armillary.config import EnvironmentConfig
@@ -55,7 +62,8 @@ def side_by_side(
 
     Args:
         task: As `make` takes it; an environment itself only for a `count` of 1.
-        config: As for `make`; `processes` gives each environment a process of its own.
+        config: As for `make`; `processes` gives each environment a process of its own, and the
+            `engine` warp has all of them simulated together.
         count: Number of environments.
 
     Raises:
@@ -78,10 +86,14 @@ def side_by_side(
         )
     if isinstance(task, str) and task in catalogue.names() and draws(config):
         rendering.choose(config.renderer)  # once, here: the processes inherit it
+    if config.engine == "warp":
+        from armillary.envs.together import Together
+
+        return Together(task, config, count)
     create = _Create(task, config, os.getpid())
     if not config.processes:
         with _quiet_gymnasium():
-            return SideBySide(SyncVectorEnv([create] * count, autoreset_mode=_NEVER))
+            return _OneByOne(SyncVectorEnv([create] * count, autoreset_mode=_NEVER))
     patience = None
     if config.step_timeout is not None:  # for the steps of an action, and the drawing
         patience = (1 + (config.action_repeat or catalogue.action_repeat(task))) * (
@@ -152,11 +164,17 @@ class _Hold(gymnasium.Wrapper):
         return observation, float(reward), False, False, info
 
 
-class SideBySide(VectorWrapper):
-    """Several environments, stepped together: what `side_by_side` returns.
+class SideBySide(VectorEnv):
+    """Several environments, stepped together: what `side_by_side` returns."""
 
-    Gives the flags their place again.
-    """
+    @property
+    @abc.abstractmethod
+    def agent_spec(self) -> Spec:
+        """What an agent of these environments is made from."""
+
+
+class _OneByOne(VectorWrapper, SideBySide):
+    """Environments of their own: gives the flags their place again."""
 
     @cached_property
     def agent_spec(self) -> Spec:
@@ -196,7 +214,7 @@ class SideBySide(VectorWrapper):
         return self.env.step(actions)
 
 
-class _InProcesses(SideBySide):
+class _InProcesses(_OneByOne):
     """Gives failures their name, waits for no process for ever, and leaves none behind.
 
     Args:

@@ -129,6 +129,11 @@ def find(task: str) -> Reward | None:
     return _TASKS.get(task)
 
 
+def known() -> list[str]:
+    """Returns the tasks whose rewards are written here."""
+    return list(_TASKS)
+
+
 def one_by_one(function: Callable[[mujoco.MjModel, mujoco.MjData], float]) -> Reward:
     """Makes a reward of a function of one state: slower by far, but of any kind.
 

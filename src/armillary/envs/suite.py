@@ -39,7 +39,7 @@ class ControlSuite(gymnasium.Env):
     Observations are the suite's own, flattened into one vector: `Box((d,), float64)`. `render()`
     draws the papers' camera: 2 for the quadruped, 0 for all others. The episode's end by time is a
     truncation; an end with discount 0 is a termination. `reset(seed=)` determines the whole
-    episode. `physics` reads and sets the simulator's state.
+    episode. `physics` reads and sets the simulator's state; `camera` is the number of the papers'.
 
     Args:
         task: `domain-task` by the suite's own names, `cheetah-run` for instance.
@@ -74,7 +74,7 @@ class ControlSuite(gymnasium.Env):
             # The seed here only matters to lqr, which draws its system once; episodes are seeded
             # by `reset`.
             self._env = suite.load(domain, name, task_kwargs={"random": 0})
-        self._camera = 2 if domain == "quadruped" else 0
+        self.camera = 2 if domain == "quadruped" else 0
         self._renderer: rendering.Renderer | None = None
         self.metadata = {
             "render_modes": ["rgb_array"],
@@ -162,7 +162,7 @@ class ControlSuite(gymnasium.Env):
             return None
         if self._renderer is None:
             self._renderer = rendering.create(
-                self._backend, self.physics.model.ptr, camera=self._camera, size=self._size
+                self._backend, self.physics.model.ptr, camera=self.camera, size=self._size
             )
         return self._renderer.render(self.physics.data.ptr)
 

@@ -56,7 +56,9 @@ def collectors(config: Config, seeds: int = 1) -> dict[str, Collector]:
         UsageError, RenderingError, EnvironmentFailure: as `armillary.envs.make`.
     """
     environment = common(config.tasks, config.environment)
-    if config.training.overlap:  # what an environment draws with may belong to a thread
+    if (
+        config.training.overlap and environment.engine == "mujoco"
+    ):  # what an environment draws with may belong to a thread
         environment = replace(environment, processes=True)
     made: dict[str, Collector] = {}
     try:
