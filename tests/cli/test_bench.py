@@ -184,9 +184,10 @@ def test_episode_cost_of_an_agent_that_learns_several_tasks():
 
 
 def test_another_model_and_overshooting_are_what_is_measured():
-    arguments = command.Arguments(dynamics="drnn", overshooting=3, quick=True)
+    arguments = command.Arguments(dynamics="drnn", overshooting=3, precision="bfloat16", quick=True)
     config = command._config(arguments)
     assert (config.model.dynamics, config.objective.overshooting) == ("drnn", 3)
+    assert config.model.precision == "bfloat16"
     assert config.model.hidden == 8
     plain = command._config(command.Arguments(quick=True))
     assert update_flop(config) > update_flop(plain)

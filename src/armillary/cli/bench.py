@@ -55,6 +55,8 @@ class Arguments:
     """The task. Default: the preset's."""
     dynamics: Literal["rssm", "ssm", "rnn", "drnn"] | None = None
     """The transition model, of an agent that has one. Default: the preset's."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of the products in the image networks, likewise."""
     act: Literal["policy", "plan"] | None = None
     """Who chooses the actions, of an agent that has the choice. Default: the preset's."""
     overshooting: int | None = None
@@ -178,6 +180,7 @@ def _config(arguments: Arguments) -> Config:
     given = {
         "act": arguments.act,
         "model.dynamics": arguments.dynamics,
+        "model.precision": arguments.precision,
         "objective.overshooting": arguments.overshooting,
     }
     given = {name: value for name, value in given.items() if value is not None}

@@ -53,7 +53,7 @@ class Worlds:
         self._tracer: RayTracer | None = None
         with self._warp.ScopedDevice(self._device):
             self._put = self._mjw.put_model(model, batch_sizes=dict.fromkeys(PLACES, count))
-            # In an order that does not depend on times: a run can be repeated, and go on, bit by bit.
+            # Sums in a fixed order: a run can be repeated, and goes on, bit by bit.
             self._put.opt.deterministic = self._mjw.DeterminismType.ALL
             self._data = self._mjw.make_data(
                 model, nworld=count, nconmax=_CONTACTS, njmax=4 * _CONTACTS + 2 * model.nv
