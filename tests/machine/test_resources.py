@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,25 @@ def test_quota_counts():
     assert resources.Cores(8, 4, 1.5).usable == 1.5
     assert resources.Cores(8, 4, None).usable == 4
     assert resources.Cores(8, 4, 6.0).usable == 4
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
+def test_freed_memory_is_given_back() -> None:
+    code = """
+import sys
+from armillary.machine.resources import give_back_memory
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+pieces = [bytes(20_000) for _ in range(4_000)]
+last = bytes(20_000)  # behind them, so that the heap cannot shrink by itself
+full = resident()
+del pieces
+freed = resident()
+give_back_memory()
+print(full - freed, full - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    freed, given_back = map(int, done.stdout.split())
+    assert freed < 20_000  # kilobytes: it takes the call
+    assert given_back > 60_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from armillary.explore.plans import thoughts
 from armillary.explore.recorded import last
 from armillary.explore.table import Table
 from armillary.files import parse_json
+from armillary.machine.resources import give_back_memory
 from armillary.studies.report import frames_per_second
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Session:
         if self._dream is not None:
             self._dream.close()
             self._dream = None
-            gc.collect()  # a simulator is megabytes in cycles, for which nothing else comes soon
+            give_back_memory()  # a simulator is megabytes in cycles, and in this thread's heap
 
     def _answered(self, text: str) -> bytes:
         number = None
