@@ -164,6 +164,12 @@ def environment(*, as_users: bool = False) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(TESTS), "COLUMNS": "200", "XLA_FLAGS": flags}
 
 
+def complaints(said: str) -> list[str]:
+    """Returns the lines in which a command says what is wrong: not those of what is waited for."""
+    lines = [line for line in said.splitlines() if line.startswith("armillary: ")]
+    return [line for line in lines if not line.startswith("armillary: compiling ")]
+
+
 @pytest.fixture
 def armillary_process(tmp_path: Path) -> Command:
     """Runs the command line in a process of its own, in an empty folder.

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from armillary.config.typed import options
-from conftest import environment
+from conftest import complaints, environment
 from settings import TINY
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def _failed(result: subprocess.CompletedProcess[str], *words: str) -> None:
     """One clear sentence, exit code 1, no traceback."""
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
-    (line,) = [x for x in result.stderr.splitlines() if x.startswith("armillary: ")]
+    (line,) = complaints(result.stderr)
     assert "unexpected" not in line
     for word in words:
         assert word in line
