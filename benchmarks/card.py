@@ -5,10 +5,10 @@
 
 - an update and an action of PlaNet and Dreamer at paper size, in float32 and in bfloat16, with the
   card's own matrix rates (`armillary bench`);
-- environments side by side, one after another and together on the card (`benchmarks/worlds.py`);
 - the first episodes of a run of each, strictly in turn, overlapping, and with environments on the
   card: seconds for an episode once everything is compiled, what the whole run would take so, and
-  how busy the card was meanwhile (`nvidia-smi`).
+  how busy the card was meanwhile (`nvidia-smi`);
+- environments side by side, one after another and together on the card (`benchmarks/worlds.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -83,19 +86,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="of each run, that are timed")
     parser.add_argument("--quick", action="store_true", help="tiny agents: numbers mean nothing")
     arguments = parser.parse_args()
+    quick, rounds = arguments.quick, 2 if arguments.quick else arguments.rounds
+    parts: dict[str, Callable[[], Any]] = {
+        f"{agent}, {precision}": partial(bench, agent, precision, quick)
+        for agent in ("planet", "dreamer")
+        for precision in ("float32", "bfloat16")
+    }
+    parts |= {name: partial(timed, name, run, rounds, quick) for name, run in RUNS.items()}
+    parts["environments"] = partial(environments, quick)
     found: dict[str, Any] = {}
-
-    def keep(name: str, value: Any) -> None:
-        found[name] = value
+    for name, measure in parts.items():
+        try:
+            found[name] = measure()
+        except Failed as error:  # the other parts are measured all the same
+            found[name] = {"failed": str(error)}
+            print(f"{name}: {error}", flush=True)
         text = json.dumps(found, indent=1) + "\n"
-        write_atomically(arguments.out, lambda file: file.write(text.encode()))
-
-    for agent in ("planet", "dreamer"):
-        for precision in ("float32", "bfloat16"):
-            keep(f"{agent}, {precision}", bench(agent, precision, arguments.quick))
-    keep("environments", environments(arguments.quick))
-    for name, run in RUNS.items():
-        keep(name, timed(name, run, 2 if arguments.quick else arguments.rounds, arguments.quick))
+        write_atomically(arguments.out, lambda file, text=text: file.write(text.encode()))
+    if failed := [name for name, value in found.items() if "failed" in value]:
+        sys.exit(f"failed: {'; '.join(failed)}")
 
 
 def bench(agent: str, precision: str, quick: bool) -> dict[str, Any]:
@@ -176,7 +185,8 @@ class Busy:
         assert process.stdout is not None
         for line in process.stdout:
             rows = collected(self._folder)
-            self._found.append((rows[-1]["episode"] if rows else 0, float(line) / 100))
+            with suppress(ValueError):  # a card that does not say
+                self._found.append((rows[-1]["episode"] if rows else 0, float(line) / 100))
 
     def between(self, first: int, last: int) -> float | None:
         """Returns the mean while the run went from an episode to another; None: no card."""
@@ -191,15 +201,19 @@ class Busy:
 def collected(folder: Path) -> list[dict[str, Any]]:
     """Returns what a run has logged of its episodes."""
     log = folder / "metrics.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
+    lines = log.read_text().split("\n")[:-1] if log.exists() else []  # the last may be half
     return [row for row in map(json.loads, lines) if "collect/return" in row]
+
+
+class Failed(Exception):
+    """A command ended with an error."""
 
 
 def ran(command: list[str]) -> str:
     """Returns what a command printed to its standard output."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise SystemExit(f"`{' '.join(command[1:])}` ended with {done.returncode}")
+        raise Failed(f"`{' '.join(command[1:])}` ended with {done.returncode}")
     return done.stdout
 
 

@@ -24,6 +24,9 @@ from armillary.envs.catalogue import action_repeat
 from armillary.envs.together import Together
 from armillary.machine.bench import matrix_rates
 
+MOST = 64
+"""Environments that are stepped one after another: each has a model and a renderer of its own."""
+
 
 def main() -> None:
     """Times each number of environments with each engine."""
@@ -37,7 +40,7 @@ def main() -> None:
     print("| environments | engine | a step of all | steps/s | simulation | images |")
     print("| --- | --- | --- | --- | --- | --- |")
     for count in arguments.counts:
-        for engine in ("mujoco", "warp"):
+        for engine in ("mujoco", "warp")[count > MOST :]:
             print(row(arguments.task, engine, count, arguments.steps), flush=True)
     rate = matrix_rates(("float32",), (1024, 2048), 5)["float32"]
     print(f"\n{arguments.task}, {action_repeat(arguments.task)} simulator steps for each action; ")

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
 from armillary.config import EnvironmentConfig
 from armillary.envs import ControlSuite, make, rewards, side_by_side
+from armillary.envs.games import check_settings
 from armillary.envs.scene import LOOKS
 from armillary.envs.worlds import PLACES
 from armillary.errors import EnvironmentFailure, UsageError
@@ -102,7 +104,7 @@ def test_nothing_else_of_a_model_differs_between_episodes(task: str) -> None:
     suite.close()
 
 
-def test_what_it_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(UsageError, match=r"cannot simulate toys:short: it can acrobot-swingup, "):
         side_by_side("toys:short", CONFIG, 2)
     with pytest.raises(UsageError, match=r"cannot simulate humanoid-walk"):
@@ -111,27 +113,66 @@ def test_what_it_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         side_by_side("cheetah-run", replace(CONFIG, observe="vector"), 2)
     with pytest.raises(UsageError, match="processes are asked for: leave one of them out"):
         replace(CONFIG, processes=True)
-    monkeypatch.setitem(rewards._TASKS, "reacher-hard", lambda states: states.time * np.nan)
+    with pytest.raises(UsageError, match="renderer is 'egl': leave one of them out"):
+        replace(CONFIG, renderer="egl")
+    assert EnvironmentConfig(engine="warp").renderer == "warp"
+    with pytest.raises(UsageError, match="one task is learned, but there are 2"):
+        replace(TINY, task="cheetah-run,walker-walk", environment=CONFIG)
+    with pytest.raises(UsageError, match="tic_tac_toe is a board game"):
+        check_settings("tic_tac_toe", EnvironmentConfig(engine="warp"))
+
+
+def test_a_simulation_that_became_unstable_is_no_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of NaN most tasks' rewards are 0."""
     envs = side_by_side("reacher-hard", CONFIG, 2)
+    still = np.zeros((2, 2), np.float32)
+    with pytest.raises(gymnasium.error.ResetNeeded, match="no episode has begun"):
+        envs.step(still)
     envs.reset(seed=SEEDS)
-    with pytest.raises(EnvironmentFailure, match=r"environment 0 after 0 steps is nan, expected a"):
-        envs.step(np.zeros((2, 2), np.float32))
     with pytest.raises(UsageError, match=r"expected .* finite numbers"):
         envs.step(np.full((2, 2), np.nan, np.float32))
+    envs.step(still)
+    worlds = envs._worlds
+    speed = worlds._data.qvel.numpy()
+    speed[1] = np.nan
+    worlds._data.qvel.assign(speed)
+    with pytest.raises(EnvironmentFailure, match="environment 1 became unstable at step 5"):
+        envs.step(still)
+    envs.reset(seed=SEEDS)
+    envs.step(still)
+    full = worlds._data.overflow.numpy()
+    full[0] = int(worlds._mjw.OverflowType.NEFC)
+    worlds._data.overflow.assign(full)
+    with pytest.raises(EnvironmentFailure, match=r"environment 0 .* than there is room for"):
+        envs.step(still)
+    envs.reset(seed=SEEDS)
+    envs.step(still)
+    monkeypatch.setattr(envs, "_reward", lambda states: states.time * np.nan)
+    with pytest.raises(EnvironmentFailure, match="environment 0 became unstable at step 5"):
+        envs.step(still)
 
 
-def test_a_run_learns_from_rounds_of_them(tmp_path: Path) -> None:
+def test_a_run_learns_from_rounds_of_them_and_goes_on_bit_by_bit(tmp_path: Path) -> None:
+    """In a thread beside the updates, while tests are played in other worlds."""
     config = replace(
         TINY,
         task="reacher-hard",
+        episodes=8,
         environment=replace(CONFIG, action_repeat=2, time_limit=24),
         collection=replace(TINY.collection, side_by_side=2),
+        training=replace(TINY.training, overlap=True),
     )
-    results = train(config, tmp_path)
-    assert results["updates"] == 2 * TINY.training.collect_interval
-    episodes = [EpisodeStore(tmp_path / "episodes").load(i) for i in range(4)]
-    assert [episode.steps for episode in episodes] == [12] * 4
-    firsts = {episode.image[0].tobytes() for episode in episodes}
-    assert len(firsts) == 4
+    whole, longer = tmp_path / "whole", tmp_path / "longer"
+    results = train(config, whole)
+    assert results["updates"] == 4 * TINY.training.collect_interval
+    train(replace(config, episodes=4), longer)
+    assert train(config, longer)["agent"] == results["agent"]
+    stores = [EpisodeStore(folder / "episodes") for folder in (whole, longer)]
+    for index in range(8):
+        one, other = (store.load(index) for store in stores)
+        assert one.steps == 12
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.action, other.action)
+    assert len({stores[0].load(index).image[0].tobytes() for index in range(8)}) == 8
     with pytest.raises(UsageError, match="a round has 3 episodes"):
         replace(config, collection=replace(config.collection, side_by_side=3))

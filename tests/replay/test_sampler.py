@@ -53,6 +53,19 @@ def test_uniform_over_all_chunks(store, length):
     assert chisquare([counts[chunk] for chunk in expected]).pvalue > 1e-3
 
 
+def test_a_round_of_several_episodes_is_of_one_task(tmp_path):
+    """Two tasks whose rounds are files of two episodes: 0 and 1, 4 and 5 are of the first."""
+    store = EpisodeStore(tmp_path)
+    for first in (0, 2, 4):
+        rows = 20 if first == 2 else 5
+        store.write(first, telling(first, rows), telling(first + 1, rows))
+    for again in (store, EpisodeStore(tmp_path)):
+        assert [again.round_of(index) for index in range(6)] == [0, 0, 1, 1, 2, 2]
+        drawn = WindowSampler(again, 8000, 4, tasks=2).draw(np.random.default_rng(3))
+        share = np.isin(drawn[:, 0], (2, 3)).mean()
+        assert 0.48 < share < 0.52
+
+
 def test_each_task_has_an_equal_share(store):
     """Episodes of two tasks in turn: even and odd; of each, every chunk is equally likely."""
     expected = chunks_by_hand(store.lengths, 4)

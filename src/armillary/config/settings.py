@@ -109,7 +109,7 @@ class EnvironmentConfig:
     engine: Literal["mujoco", "warp"] = "mujoco"
     """What simulates several environments of the control suite side by side. mujoco: one after the
     other on the CPU, or in a process each. warp: mujoco-warp, which simulates and draws all of them
-    together in 32 bits, on a graphics card if there is one; agents that learn from images alone."""
+    together in 32 bits, on a graphics card if JAX uses one; one task, from images alone."""
     processes: bool = False
     """Step several environments in a process each, side by side, rather than one after another."""
     step_timeout: float | None = 600.0
@@ -124,11 +124,18 @@ class EnvironmentConfig:
             f"observe is {self.observe!r}: give image, vector, all, or the names of parts of the "
             "observation, several with a comma between them, each once",
         )
-        require(
-            self.engine == "mujoco" or not self.processes,
-            "engine is 'warp', which simulates all environments together, and processes are asked "
-            "for: leave one of them out",
-        )
+        if self.engine == "warp":
+            require(
+                not self.processes,
+                "engine is 'warp', which simulates all environments together, and processes are "
+                "asked for: leave one of them out",
+            )
+            require(
+                self.renderer in ("auto", "warp"),
+                f"engine is 'warp', which draws what it simulates, but renderer is "
+                f"{self.renderer!r}: leave one of them out",
+            )
+            object.__setattr__(self, "renderer", "warp")
         for name in ("action_repeat", "time_limit", "action_size"):
             value = getattr(self, name)
             require(
@@ -195,8 +202,8 @@ class UpdatesConfig:
     """Devices of this machine among which each batch is divided; 0: all that JAX finds."""
     overlap: bool = False
     """Play each round of episodes while the updates before it are made, in processes of the
-    environments' own: with the parameters from before these updates. So what is collected lags
-    behind by C updates, always; nothing depends on times."""
+    environments' own (with the engine warp: in a thread), with the parameters from before these
+    updates. So what is collected lags behind by C updates, always; nothing depends on times."""
 
     def __post_init__(self) -> None:
         positive(self, "collect_interval", "batch_size", "checkpoint_minutes")
@@ -307,6 +314,11 @@ class Config:
             all(self.tasks) and len(set(self.tasks)) == len(self.tasks),
             f"the task is {self.task!r}: give a task, or several different ones with a comma "
             "between them; `armillary tasks` lists the control suite's",
+        )
+        require(
+            self.environment.engine == "mujoco" or len(self.tasks) == 1,
+            "environment.engine is 'warp', with which one task is learned, but there are "
+            f"{len(self.tasks)}: leave the engine out",
         )
         positive(self, "episodes")
         require(

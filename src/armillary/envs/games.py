@@ -105,11 +105,12 @@ def check_settings(task: str, config: EnvironmentConfig) -> None:
     """Makes sure that nothing is asked of a game but what its rules have.
 
     Raises:
-        UsageError: a move would be repeated, or a game cut.
+        UsageError: a move would be repeated, a game cut, or simulated as a body.
     """
     for name, value, nothing in (
         ("action_repeat", config.action_repeat, (None, 1)),
         ("time_limit", config.time_limit, (None,)),
+        ("engine", config.engine, ("mujoco",)),
     ):
         if value not in nothing:
             raise UsageError(

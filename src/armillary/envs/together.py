@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
@@ -16,12 +18,13 @@ from armillary.config import EnvironmentConfig
 from armillary.envs import catalogue, rewards
 from armillary.envs.actions import NormalizedActions
 from armillary.envs.build import make
-from armillary.envs.guard import LARGEST, failures
+from armillary.envs.guard import LARGEST, failures, late
 from armillary.envs.parallel import SideBySide
 from armillary.envs.suite import ControlSuite
-from armillary.envs.worlds import Worlds
+from armillary.envs.worlds import Worlds, start_of
 from armillary.errors import EnvironmentFailure, UsageError
 from armillary.spec import Spec
+from armillary.waiting import waiting_for
 
 
 class Together(SideBySide):
@@ -34,11 +37,12 @@ class Together(SideBySide):
         task: of the control suite, with a reward for whole batches of states.
         config: what is seen, an image alone.
         count: how many.
-        device: Warp's name of the device; None: the first graphics card, or the CPU.
+        device: Warp's name of the device; None: the first graphics card if JAX uses one, else
+            the CPU.
 
     Raises:
         UsageError: the task or the settings are none of these.
-        EnvironmentFailure: the device cannot simulate it.
+        EnvironmentFailure: the device cannot simulate it; later, a simulation became unstable.
     """
 
     def __init__(
@@ -53,11 +57,13 @@ class Together(SideBySide):
             )
         if config.observe != "image" or config.action_size is not None:
             raise UsageError(
-                "environment.engine is 'warp', with which a single task is learned from images "
-                f"alone, but observe is {config.observe!r} and action_size {config.action_size}"
+                "environment.engine is 'warp', with which a task is learned from images alone and "
+                f"with its own actions, but observe is {config.observe!r} and action_size "
+                f"{config.action_size}: leave one of them out"
             )
         self.task, self._reward, self._size = task, reward, config.size
-        single = make(task, replace(config, engine="mujoco", renderer="warp"))
+        self._seconds = config.step_timeout
+        single = make(task, replace(config, engine="mujoco"))
         self._spec: Spec = single.get_wrapper_attr("agent_spec")
         single.close()
         self._suite = ControlSuite(task, config.size, render_mode=None)
@@ -68,13 +74,13 @@ class Together(SideBySide):
         self.observation_space = batch_space(single.observation_space, count)
         self.action_space = batch_space(single.action_space, count)
         self._repeat = config.action_repeat or catalogue.action_repeat(task)
-        self._suite.reset(seed=0)
+        self._suite.reset()
         own = self._suite.remaining
         self._limit = min(x for x in (own, config.time_limit) if x is not None)
         model, _, substeps = self._suite.simulated()
-        with self._failures("could not be made:"):
+        with self._calling("could not be made:"):
             self._worlds = Worlds(copy(model), count, substeps, device)
-        self._steps = np.zeros(count, int)
+        self._steps = np.full(count, -1)  # no episode has begun
         self._images = np.zeros((count, config.size, config.size, 3), np.uint8)
 
     @property
@@ -102,8 +108,8 @@ class Together(SideBySide):
         for world in np.flatnonzero(chosen).tolist():
             self._suite.reset(seed=seed[world])
             physics = self._suite.physics
-            starts[world] = copy(physics.model.ptr), copy(physics.data.ptr)
-        with self._failures("could not begin an episode:"):
+            starts[world] = start_of(physics.model.ptr, physics.data.ptr)
+        with self._calling("could not begin an episode:"):
             self._worlds.set(starts)
             images = self._worlds.draw(self._suite.camera, self._size)
         self._steps[chosen] = 0
@@ -119,19 +125,25 @@ class Together(SideBySide):
         Bool[np.ndarray, " count"],
         dict[str, Any],
     ]:
-        """Applies an action in each, as often as it is repeated; none of them terminates."""
+        """Applies an action in each, as often as it is repeated; none of them terminates.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode has begun.
+        """
+        if (self._steps < 0).any():
+            raise gymnasium.error.ResetNeeded("no episode has begun: call reset()")
         own = np.stack([self._actions.action(action) for action in actions])
         running = began = self._steps < self._limit
         total = np.zeros(self.num_envs)
-        with self._failures("could not be simulated:"):
+        with self._calling("could not be simulated:"):
             for _ in range(self._repeat):
                 if not running.any():
                     break
                 self._worlds.step(own)
-                paid = np.where(running, self._worlds.paid(self._reward), 0.0)
-                self._check(paid)
-                total += paid
                 self._steps += running
+                paid = np.where(running, self._worlds.paid(self._reward), 0.0)
+                self._check(running & (self._worlds.wrong() | ~(np.abs(paid) <= LARGEST)))
+                total += paid
                 running = self._steps < self._limit
             images = self._worlds.draw(self._suite.camera, self._size)
         self._images = np.where(began[:, None, None, None], images, self._images)
@@ -142,14 +154,21 @@ class Together(SideBySide):
         """Frees what simulates the starts."""
         self._suite.close()
 
-    def _check(self, paid: Float64[np.ndarray, " count"]) -> None:
-        wrong = ~(np.abs(paid) <= LARGEST)
+    def _check(self, wrong: Bool[np.ndarray, " count"]) -> None:
         if wrong.any():
             world = int(np.flatnonzero(wrong)[0])
             raise EnvironmentFailure(
-                f"{self.task}: the reward of environment {world} after {self._steps[world]} steps "
-                f"is {paid[world]}, expected a finite number: the simulation became unstable"
+                f"{self.task} on mujoco-warp: environment {world} became unstable at step "
+                f"{self._steps[world]}: its state or its reward is no finite number, or it has "
+                "more contacts than there is room for; leave the engine out to have it simulated "
+                "by MuJoCo"
             )
 
-    def _failures(self, what: str) -> AbstractContextManager[None]:
-        return failures(lambda: f"{self.task} on mujoco-warp {what}")
+    @contextmanager
+    def _calling(self, what: str) -> Iterator[None]:
+        called, seconds = f"{self.task} on mujoco-warp", self._seconds
+        with (
+            waiting_for(lambda: called, seconds, lambda: late(called, seconds)),
+            failures(lambda: f"{called} {what}"),
+        ):
+            yield

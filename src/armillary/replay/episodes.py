@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,6 +44,7 @@ class EpisodeStore:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self._entries: dict[int, Entry] = {}
+        self._rounds: dict[int, int] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_stale(self.folder)
@@ -55,7 +57,7 @@ class EpisodeStore:
                 if isinstance(entry, list):
                     if difference := self._difference(path, entry[0].layout):
                         raise RunError(difference)
-                    self._entries |= dict(enumerate(entry, index))
+                    self._add(index, entry)
                 else:
                     self._set_aside(path, entry)
 
@@ -83,7 +85,11 @@ class EpisodeStore:
 
         write_atomically(path, save)
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            self._entries |= dict(enumerate(read_entries(path, archive), index))
+            self._add(index, read_entries(path, archive))
+
+    def _add(self, index: int, entries: Sequence[Entry]) -> None:
+        self._entries |= dict(enumerate(entries, index))
+        self._rounds |= dict.fromkeys(range(index, index + len(entries)), index // len(entries))
 
     def __len__(self) -> int:
         """Episodes that can be read."""
@@ -104,6 +110,10 @@ class EpisodeStore:
     def lengths(self) -> dict[int, int]:
         """Rows (T + 1) of each episode, by index, ascending."""
         return {index: len(self._entries[index].reward) for index in self.indices}
+
+    def round_of(self, index: int) -> int:
+        """Returns the number of the round in which an episode was played, of all tasks together."""
+        return self._rounds[index]
 
     def load(self, index: int) -> Episode:
         """Reads a whole episode.

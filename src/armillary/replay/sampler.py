@@ -163,7 +163,8 @@ class WindowSampler:
         windows: Int64[np.ndarray, " episodes"],
     ) -> Int64[np.ndarray, " batch"]:
         """Returns the numbers of windows, counted over all episodes: a task, then a window."""
-        owner = np.repeat(indices % self.tasks, windows)  # the task of each window
+        rounds = np.array([self.store.round_of(index) for index in indices.tolist()])
+        owner = np.repeat(rounds % self.tasks, windows)  # the task of each window
         order = np.argsort(owner, kind="stable")
         counts = np.bincount(owner, minlength=self.tasks)
         task = generator.choice(np.flatnonzero(counts), size=self.batch_size)

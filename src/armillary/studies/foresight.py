@@ -95,7 +95,7 @@ def run(
     first, player = Run(Path(folders[0])), next(iter(players.values()))
     task, tasks = player.task(task), player.config.tasks
     store = EpisodeStore(first.episodes)
-    own = [index for index in store.indices if tasks[index % len(tasks)] == task]
+    own = [i for i in store.indices if tasks[store.round_of(i) % len(tasks)] == task]
     mean_image = mean_training_image(store, own)
     if held_out is None:
         found = record(player, out / HELD_OUT, episodes, task=task, seed=seed, announce=announce)

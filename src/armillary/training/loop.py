@@ -154,7 +154,7 @@ class OfflineTrainer(Trainer):
         if not counters.episodes:
             counters.episodes = store.indices[-1] + 1 if store.indices else 0
             for index in store.indices:
-                task = self.tasks[index % len(self.tasks)]
+                task = self.tasks[store.round_of(index) % len(self.tasks)]
                 counters.simulator_steps += simulator_steps(store.load(index), config, task)
         while self.rounds < all_rounds(config):
             self.fit(updates_due(config, self.rounds + 1))
