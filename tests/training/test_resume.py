@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from armillary.config import Config
+from armillary.config import Config, PlanetConfig
 from armillary.config.typed import options
 from conftest import environment
 from settings import ALL, KINDS
@@ -32,7 +32,9 @@ def _start(folder: Path, config: Config) -> subprocess.Popen[bytes]:
         "--training.checkpoint-minutes",
         "0.001",
     ]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(as_users=True))
+    # One agent's programs are compiled as a user's are; the others' are those of the other tests.
+    as_users = isinstance(config, PlanetConfig)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(as_users=as_users))
 
 
 def _reached(folder: Path) -> tuple[int, int]:
