@@ -38,10 +38,6 @@ os.environ.setdefault("ARMILLARY_TRUST", "toys")  # our own, so that runs of the
 MEMORY = 6 * 2**30
 """Bytes that a worker and what it starts may need."""
 
-# What Python compiles is kept, for the processes that tests start: else each takes 2.5 s more.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
-
 # Equal programs are compiled once, also by other workers and in the processes that tests start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # one that is given is kept
     _compiled = tempfile.TemporaryDirectory(prefix="armillary-tests-")
