@@ -109,7 +109,9 @@ def test_what_it_cannot_do_is_said() -> None:
         side_by_side("toys:short", CONFIG, 2)
     with pytest.raises(UsageError, match=r"cannot simulate humanoid-walk"):
         side_by_side("humanoid-walk", CONFIG, 2)
-    with pytest.raises(UsageError, match="observe is 'vector'"):
+    with pytest.raises(UsageError, match=r"Did you mean .*cheetah-run"):
+        side_by_side("cheeta-run", CONFIG, 2)
+    with pytest.raises(UsageError, match="but observe is 'vector': leave one of them out"):
         side_by_side("cheetah-run", replace(CONFIG, observe="vector"), 2)
     with pytest.raises(UsageError, match="processes are asked for: leave one of them out"):
         replace(CONFIG, processes=True)

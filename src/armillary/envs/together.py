@@ -22,7 +22,7 @@ from armillary.envs.guard import LARGEST, failures, late
 from armillary.envs.parallel import SideBySide
 from armillary.envs.suite import ControlSuite
 from armillary.envs.worlds import Worlds, start_of
-from armillary.errors import EnvironmentFailure, UsageError
+from armillary.errors import EnvironmentFailure, UsageError, nearest
 from armillary.spec import Spec
 from armillary.waiting import waiting_for
 
@@ -50,17 +50,20 @@ class Together(SideBySide):
     ) -> None:
         reward = rewards.find(task) if isinstance(task, str) else None
         if reward is None:
-            known = ", ".join(sorted(rewards.known()))
+            known = sorted(rewards.known())
             raise UsageError(
-                f"environment.engine is 'warp', which cannot simulate {task}: it can {known}; "
-                "leave the engine out for others"
+                f"environment.engine is 'warp', which cannot simulate {task}: it can "
+                f"{', '.join(known)}; leave the engine out for others.{nearest(str(task), known)}"
             )
-        if config.observe != "image" or config.action_size is not None:
-            raise UsageError(
-                "environment.engine is 'warp', with which a task is learned from images alone and "
-                f"with its own actions, but observe is {config.observe!r} and action_size "
-                f"{config.action_size}: leave one of them out"
-            )
+        for name, value, only in (
+            ("observe", config.observe, "image"),
+            ("action_size", config.action_size, None),
+        ):
+            if value != only:
+                raise UsageError(
+                    "environment.engine is 'warp', with which a task is learned from images alone "
+                    f"and with its own actions, but {name} is {value!r}: leave one of them out"
+                )
         self.task, self._reward, self._size = task, reward, config.size
         self._seconds = config.step_timeout
         single = make(task, replace(config, engine="mujoco"))

@@ -29,7 +29,7 @@ _STATE = ("time", "qpos", "qvel", "act", "ctrl", "qacc_warmstart", "geom_xpos", 
 """What an episode begins with; mujoco-warp computes places of what never moves only once."""
 
 _SEEN = ("time", "qpos", "qvel", "act", "ctrl", "sensordata")
-
+"""What a reward looks at."""
 
 _lock = threading.RLock()
 """Warp's streams and captures are a device's, whoever's thread uses them."""
