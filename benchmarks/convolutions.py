@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from armillary.nets import conv
 from armillary.nets.image import Decoder, Encoder, batch_last, preprocess
-from armillary.nets.pieces import in_pieces, piece_size, sum_in_pieces
+from armillary.nets.pieces import images_on_cpu, in_pieces, sum_in_pieces
 
 FEATURES = 230
 
@@ -66,7 +66,8 @@ def encoder_gradient(count: int, depth: int, piece: int | None) -> tuple[Callabl
 
     def loss(encoder: Encoder, images: jax.Array) -> jax.Array:
         floats = preprocess(images, 5, jax.random.key(2))
-        return jnp.sum(weights * in_pieces(lambda x, _: encoder(batch_last(x)), floats, piece))
+        size = piece or images_on_cpu(encoder)
+        return jnp.sum(weights * in_pieces(lambda x, _: encoder(batch_last(x)), floats, size))
 
     return jax.grad(loss), (encoder, images)
 
@@ -82,7 +83,8 @@ def decoder_gradient(count: int, depth: int, piece: int | None) -> tuple[Callabl
 
     def loss(decoder: Decoder, features: jax.Array, images: jax.Array) -> jax.Array:
         floats = preprocess(images, 5, jax.random.key(2))
-        return sum_in_pieces(squared_error, decoder, (features, floats), piece)
+        size = piece or images_on_cpu(decoder)
+        return sum_in_pieces(squared_error, decoder, (features, floats), size)
 
     return jax.grad(loss, argnums=(0, 1)), (decoder, features, images)
 
@@ -95,11 +97,10 @@ def main() -> None:
     parser.add_argument("--xla-images", type=int, default=250, help="for XLA's own; 0: leave out")
     options = parser.parse_args()
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
-    print(f"pieces of {piece_size(options.images, options.piece)} images")
 
     chosen = conv._method
     methods = [("patches", options.images), ("lax", options.xla_images)]
-    for depth in (32, 16):
+    for depth in (32, 16, 8):
         work = operations(depth)
         for method, count in (m for m in methods if m[1]):
             conv._method = lambda _, method=method: method  # what a platform would choose

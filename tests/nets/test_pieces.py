@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from armillary.errors import UsageError
-from armillary.nets.pieces import in_one_piece, in_pieces, mean_in_pieces, piece_size, sum_in_pieces
+from armillary.nets.image import Decoder
+from armillary.nets.pieces import (
+    images_on_cpu,
+    in_one_piece,
+    in_pieces,
+    mean_in_pieces,
+    piece_size,
+    sum_in_pieces,
+)
 
 WEIGHT = jax.random.normal(jax.random.key(0), (5, 3))
 
@@ -19,6 +27,15 @@ WEIGHT = jax.random.normal(jax.random.key(0), (5, 3))
 )
 def test_pieces_divide_the_whole_where_they_can(count: int, wished: int, expected: int) -> None:
     assert piece_size(count, wished) == expected
+
+
+@pytest.mark.parametrize(("depth", "images"), [(8, 20), (16, 26), (32, 100)])
+def test_a_large_network_takes_more_images_at_a_time(depth: int, images: int) -> None:
+    assert images_on_cpu(Decoder(230, depth, key=jax.random.key(0))) == images
+
+
+def test_all_at_once_where_no_size_is_wished() -> None:
+    assert piece_size(2503) == 2503
 
 
 def test_piece_must_be_positive() -> None:

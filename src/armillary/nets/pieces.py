@@ -1,8 +1,8 @@
 """Work on many images in pieces that fit a CPU's cache, one after another.
 
 The patches of a convolution over a whole batch of 2,500 images are hundreds of megabytes. In pieces
-of about a hundred images the same work is faster on a CPU and needs a fraction of the memory. On
-other platforms there is one piece: everything.
+of 20 to 100 images the same work is faster on a CPU and needs a fraction of the memory. On other
+platforms there is one piece: everything.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from armillary.errors import UsageError
 
-CPU_PIECE = 100
-"""Images in a piece on a CPU, about (`benchmarks/convolutions.py`)."""
+FEWEST, MOST = 20, 100
+"""Images in a piece on a CPU, about."""
+
+PARAMETERS_AN_IMAGE = 35_000
+"""Parameters of a network for each image of a piece, between these two."""
 
 in_one_piece = jax.make_user_context(False)
 """`with in_one_piece(True):` everything is traced in one piece, so that nothing is computed twice:
@@ -33,6 +36,20 @@ def on_cpu(size: int) -> int | None:
     return size if jax.default_backend() == "cpu" else None
 
 
+def images_on_cpu(network: PyTree) -> int | None:
+    """Returns how many images a piece should have on a CPU; None elsewhere: all of them.
+
+    Few images stay in the cache. But each piece reads all parameters and adds to all their
+    gradients, so a network with many of them wants more images at a time
+    (`benchmarks/convolutions.py`).
+
+    Args:
+        network: the one that takes or gives the images.
+    """
+    parameters = sum(x.size for x in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array)))
+    return on_cpu(min(max(FEWEST, parameters // PARAMETERS_AN_IMAGE), MOST))
+
+
 def piece_size(count: int, wished: int | None = None) -> int:
     """Returns how many of `count` items to take at a time.
 
@@ -41,13 +58,13 @@ def piece_size(count: int, wished: int | None = None) -> int:
 
     Args:
         count: items in all.
-        wished: None: `CPU_PIECE` on a CPU, all of them elsewhere.
+        wished: None: all of them.
 
     Raises:
         UsageError: `wished` is not positive.
     """
     if wished is None:
-        wished = on_cpu(CPU_PIECE) or count
+        return count
     if wished < 1:
         raise UsageError(f"the piece size is {wished}, but it must be at least 1")
     if wished >= count or in_one_piece.value:

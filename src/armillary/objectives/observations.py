@@ -14,7 +14,7 @@ from armillary.config import ObjectiveConfig
 from armillary.dynamics.base import Dynamics, LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.image import Decoder, batch_last
-from armillary.nets.pieces import piece_size, sum_in_pieces
+from armillary.nets.pieces import images_on_cpu, piece_size, sum_in_pieces
 from armillary.objectives.overshooting import predictable
 from armillary.objectives.steps import every_few_steps
 
@@ -105,8 +105,9 @@ def predicted_image_loss(
     kept = every_few_steps((images, features, every), steps, key)
     assert model.decoder is not None  # the configuration has images in reconstruction alone
     count = len(kept[1])
-    piece = max(1, piece_size(count) // weights.shape[0])
-    return sum_in_pieces(_image_loss, model.decoder.images, kept, piece) * time / count
+    decoders = model.decoder.images
+    piece = max(1, piece_size(count, images_on_cpu(decoders)) // weights.shape[0])
+    return sum_in_pieces(_image_loss, decoders, kept, piece) * time / count
 
 
 def _image_loss(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from armillary.nets.dense import Stack
 from armillary.nets.distributions import Normal
 from armillary.nets.image import Decoder, batch_last
-from armillary.nets.pieces import sum_in_pieces
+from armillary.nets.pieces import images_on_cpu, sum_in_pieces
 from armillary.objectives.steps import every_few_steps
 
 
@@ -40,7 +40,8 @@ def image_loss(
     """
     weights = None if valid is None else valid / jnp.mean(valid)
     kept = every_few_steps((images, features, weights), steps, key)
-    return sum_in_pieces(_squared_error, decoders, kept) / len(kept[1])
+    piece = images_on_cpu(decoders)
+    return sum_in_pieces(_squared_error, decoders, kept, piece) / len(kept[1])
 
 
 def _squared_error(

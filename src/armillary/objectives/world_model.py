@@ -17,7 +17,7 @@ from armillary.dynamics.base import LatentState
 from armillary.dynamics.world_model import WorldModel
 from armillary.nets.distributions import Normal, divergence
 from armillary.nets.observations import Seen
-from armillary.nets.pieces import in_pieces
+from armillary.nets.pieces import images_on_cpu, in_pieces
 from armillary.objectives.bound import Complexity, clipped_divergence, variational_bound
 from armillary.objectives.observations import (
     predicted_image_loss,
@@ -73,7 +73,8 @@ def filter_chunks(
         return model.encoder(observations)
 
     rows = jax.tree.map(lambda x: x.reshape(batch * time, *x.shape[2:]), observations)
-    embeddings = _swap(in_pieces(encode, rows).reshape(batch, time, -1))
+    embeddings = in_pieces(encode, rows, images_on_cpu(model.encoder)).reshape(batch, time, -1)
+    embeddings = _swap(embeddings)
     actions = _swap(chunks.action)
     posteriors, priors = model.dynamics.observe(embeddings, actions, state_key)
     valid = None if chunks.valid is None else _swap(jnp.asarray(chunks.valid))

@@ -22,7 +22,7 @@ from armillary import seeding
 from armillary.dynamics.prediction import CONTEXT, LENGTH
 from armillary.dynamics.world_model import WorldModel
 from armillary.errors import UsageError
-from armillary.nets.pieces import in_pieces
+from armillary.nets.pieces import images_on_cpu, in_pieces
 from armillary.studies.planet.probes import CONSTANT, ProbeConfig, fit
 from armillary.studies.states import REWARD, Recording
 
@@ -241,7 +241,8 @@ def latent_features(
     def encode(piece: dict[str, Array], key: PRNGKeyArray | None) -> Array:
         return model.encoder(model.encoder.prepare(piece, bits, key))
 
-    embeddings = in_pieces(encode, seen, key=image_key).reshape(count, context, -1)
+    piece = images_on_cpu(model.encoder)
+    embeddings = in_pieces(encode, seen, piece, image_key).reshape(count, context, -1)
     steps = jnp.swapaxes(actions, 0, 1)
     states, _ = model.dynamics.observe(jnp.swapaxes(embeddings, 0, 1), steps[:context], belief_key)
     features = model.dynamics.features(states)
