@@ -64,6 +64,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return int(min(resources.cores().usable, resources.memory().available // MEMORY))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts what takes long first, so that at the end no worker waits for the last one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 MAPS = 25_000
 """Pieces of memory that a process may have between two files; Linux gives it 65,530, and a compiler
 that gets no more of them crashes."""

@@ -31,6 +31,7 @@ FIRST = (
     "environment.action-repeat",
     "environment.time-limit",
     "environment.renderer",
+    "training.overlap",
     "training.checkpoint-minutes",
 )
 """The options that matter most: what `--help` shows."""

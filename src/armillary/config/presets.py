@@ -60,12 +60,12 @@ def planet_small() -> PlanetConfig:
     return PlanetConfig(
         task="cheetah-run",
         preset="small",
-        episodes=16,
+        episodes=26,
         environment=EnvironmentConfig(renderer="warp"),
-        model=ModelConfig(deterministic=128, hidden=128, depth=16),
+        model=ModelConfig(deterministic=128, hidden=128, depth=8),
         objective=ObjectiveConfig(reward_scale=100.0, image_steps=8),
         optimizer=OptimizerConfig(learning_rate=2e-3),
-        planner=PlannerConfig(horizon=8, iterations=4, candidates=150, elites=15),
+        planner=PlannerConfig(horizon=12, iterations=4, candidates=150, elites=15),
         training=TrainingConfig(batch_size=10, chunk_length=32),
         evaluation=EvaluationConfig(every=5, episodes=1, final_episodes=5),
     )

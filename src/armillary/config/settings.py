@@ -200,7 +200,7 @@ class UpdatesConfig:
     checkpoint is computed again when the run goes on."""
     devices: int = 1
     """Devices of this machine among which each batch is divided; 0: all that JAX finds."""
-    overlap: bool = False
+    overlap: Annotated[bool, arg(aliases=("--overlap",))] = False
     """Play each round of episodes while the updates before it are made, in processes of the
     environments' own (with the engine warp: in a thread), with the parameters from before these
     updates. So what is collected lags behind by C updates, always; nothing depends on times."""
