@@ -32,7 +32,6 @@ FIRST = (
     "environment.time-limit",
     "environment.renderer",
     "training.overlap",
-    "training.checkpoint-minutes",
 )
 """The options that matter most: what `--help` shows."""
 

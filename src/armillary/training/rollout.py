@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
-from armillary.agents.base import Actor, Predicts, Records
+from armillary.agents.base import Actor, Predicts, Records, trimmed
 from armillary.envs.guard import LARGEST
 from armillary.errors import EnvironmentFailure
 from armillary.replay.episode import Episode
@@ -23,7 +23,8 @@ def compiled(actor: Actor) -> Callable[..., Any]:
     """Returns the actor's `act`, compiled once for all who use an equal actor.
 
     It takes the episode's key and the number of the time step in place of the step's key; of
-    several seeds the key of each.
+    several seeds the key of each. What acting does not take of a state is left out before the call,
+    which else takes longer than a small policy.
     """
 
     def act(
@@ -31,7 +32,8 @@ def compiled(actor: Actor) -> Callable[..., Any]:
     ) -> Any:
         return actor.act(state, belief, observation, seeding.fold(key, step), explore)
 
-    return jax.jit(act, static_argnames="explore")
+    program = jax.jit(act, static_argnames="explore")
+    return lambda state, *rest, explore: program(trimmed(actor, state), *rest, explore=explore)
 
 
 @lru_cache(maxsize=8)

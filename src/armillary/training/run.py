@@ -27,24 +27,11 @@ from armillary.files import (
     storage_error,
     write_atomically,
 )
+from armillary.training.kept_config import FORMAT, fixed, lines, of_today, plain
 from armillary.training.packed import refuse
 from armillary.version import __version__
 
 log = logging.getLogger(__name__)
-
-FORMAT = 3
-"""2: checkpoints keep the configuration, episodes their simulator steps. 3: whether there is a
-discount head may be left open. The older ones are read, too."""
-MAY_CHANGE = {
-    "episodes",
-    "preset",
-    "wandb",
-    "training.checkpoint_minutes",
-    "training.devices",
-    "environment.processes",
-    "environment.step_timeout",
-}
-"""Fields that a continued run may change: they do not alter what is learned from what."""
 
 _LONGEST_NAME = 150
 """Bytes of the task in a folder's name; file systems allow 255 for all of it."""
@@ -172,8 +159,8 @@ class Run:
         if made_with is None:
             return
         try:
-            then, now = (from_dict(_of_today(values)) for values in (made_with, to_dict(config)))
-            fields = _fixed(differences(then, now))
+            then, now = (from_dict(of_today(values)) for values in (made_with, to_dict(config)))
+            fields = fixed(differences(then, now))
         except UsageError as error:
             raise RunError(
                 f"the checkpoint in {self.checkpoints} keeps no configuration ({error}): move it "
@@ -183,7 +170,7 @@ class Run:
             raise UsageError(
                 f"{self._config} was changed since its run began, and what was learned so far does "
                 "not fit it; put the old values back, or give another --run for the new ones. "
-                f"These fields differ:{_lines(fields, 'in the checkpoint', 'in config.json')}"
+                f"These fields differ:{lines(fields, 'in the checkpoint', 'in config.json')}"
             )
 
     def open(self, config: Config) -> None:
@@ -246,11 +233,11 @@ class Run:
         changed = differences(self.config, config)
         if config.environment.renderer == "auto":
             changed.pop("environment.renderer", None)
-        if fields := _fixed(changed):
+        if fields := fixed(changed):
             raise UsageError(
                 f"{str(self.folder)!r} holds a run of another configuration; give another --run, "
                 "or the same settings to continue it. These fields differ:"
-                f"{_lines(fields, 'there', 'asked for')}"
+                f"{lines(fields, 'there', 'asked for')}"
             )
 
     @contextmanager
@@ -294,28 +281,6 @@ class Run:
             yield check
 
 
-def plain(content: Any, where: str) -> dict[str, Any]:
-    """Returns the configuration that a `config.json` holds, as plain values of today.
-
-    Args:
-        content: of the file.
-        where: it is, for messages.
-
-    Raises:
-        RunError: a newer version wrote it.
-        KeyError, TypeError, AttributeError: it holds none.
-    """
-    version, values = content["format"], content["config"]
-    if version > FORMAT:
-        raise RunError(
-            f"{where!r} was written by armillary {content.get('version')} (format {version}), "
-            f"newer than this one ({__version__}, format {FORMAT}): upgrade armillary to use it"
-        )
-    if not isinstance(values, dict):
-        raise TypeError("config is no dictionary")
-    return values if version > 2 else _of_today(values)
-
-
 def _mode(path: Path) -> int | None:
     """Returns the kind and permissions of a file, or of what a link leads to; None: not there.
 
@@ -329,29 +294,6 @@ def _mode(path: Path) -> int | None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RunError(f"{str(path.parent)!r} cannot be used as a run folder: {reason}") from error
-
-
-def _of_today(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration of an older version as it is written today.
-
-    No discount head was the default, and what is now left open comes to the same where it is not
-    Dreamer's, or the tasks are the control suite's.
-    """
-    model, tasks = values.get("model"), str(values.get("task")).split(",")
-    if not isinstance(model, Mapping) or model.get("discount_head") is not False:
-        return dict(values)
-    if values.get("agent") == "dreamer" and not set(tasks) <= set(names()):
-        return dict(values)
-    return {**values, "model": {**model, "discount_head": None}}
-
-
-def _fixed(changed: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
-    """Returns those of the differences that a run does not survive."""
-    return {name: pair for name, pair in changed.items() if name not in MAY_CHANGE}
-
-
-def _lines(fields: dict[str, tuple[Any, Any]], old: str, new: str) -> str:
-    return "".join(f"\n  {name}: {a!r} {old}, {b!r} {new}" for name, (a, b) in fields.items())
 
 
 def default_folder(config: Config) -> Path:
