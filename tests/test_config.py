@@ -37,6 +37,8 @@ def test_options_have_their_short_names() -> None:
     assert config.planner == PlannerConfig(iterations=1, elites=1)
     assert _parse("--model.dynamics", "ssm").model.dynamics == "ssm"
     assert _parse("--collection.policy", "random").collection.policy == "random"
+    assert _parse("--overlap").training.overlap
+    assert not _parse().training.overlap
 
 
 def test_json_gives_an_equal_and_hashable_configuration() -> None:

@@ -12,7 +12,7 @@ import pytest
 from armillary.envs import side_by_side
 from armillary.errors import EnvironmentFailure
 from armillary.spec import Spec, pixels
-from armillary.training.rollout import returns, rollout
+from armillary.training.rollout import compiled, returns, rollout
 
 KEY = jax.random.key(4)
 
@@ -140,3 +140,23 @@ def test_a_return_that_32_bits_do_not_hold_is_refused(monkeypatch: pytest.Monkey
     )
     with pytest.raises(EnvironmentFailure, match=r"add up to 4.5\d*e\+38 at action 3"):
         _play(1, [3], explore=False)
+
+
+@dataclass(frozen=True)
+class Trimming(Stub):
+    """A stub whose state has a part with which it does not act."""
+
+    def trimmed(self, state: Any) -> Any:
+        return state | {"moments": None}
+
+    def act(self, state: Any, *rest: Any) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+        assert state["moments"] is None
+        return super().act(state["scale"], *rest)
+
+
+def test_the_program_gets_no_more_than_acting_takes() -> None:
+    state = {"scale": jnp.ones(()), "moments": jnp.zeros(3)}
+    given = jnp.zeros(1), {"image": np.zeros((1, 64, 64, 3), np.uint8)}, KEY, 0
+    _, action, _ = compiled(Trimming())(state, *given, explore=True)
+    _, expected, _ = compiled(Stub())(state["scale"], *given, explore=True)
+    np.testing.assert_array_equal(action, expected)
