@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from armillary import seeding
-from armillary.agents.base import Actor, Predicts, Records, trimmed
+from armillary.agents.base import Actor, Predicts, Records, Trims
 from armillary.envs.guard import LARGEST
 from armillary.errors import EnvironmentFailure
 from armillary.replay.episode import Episode
@@ -33,7 +33,9 @@ def compiled(actor: Actor) -> Callable[..., Any]:
         return actor.act(state, belief, observation, seeding.fold(key, step), explore)
 
     program = jax.jit(act, static_argnames="explore")
-    return lambda state, *rest, explore: program(trimmed(actor, state), *rest, explore=explore)
+    if not isinstance(actor, Trims):
+        return program
+    return lambda state, *rest, explore: program(actor.trimmed(state), *rest, explore=explore)
 
 
 @lru_cache(maxsize=8)
