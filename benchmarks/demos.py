@@ -20,7 +20,7 @@ from armillary.training.packing import pack
 ROOT = Path(__file__).resolve().parents[1]
 
 COMMANDS = {
-    "cheetah-run": "--agent planet --task cheetah-run --model.depth 8 --episodes 24",
+    "cheetah-run": "--agent planet --task cheetah-run --episodes 24 --planner.horizon 8",
     "tic_tac_toe": "--agent muzero --task tic_tac_toe --episodes 215040",
     "connect_four": "--agent muzero --task connect_four --episodes 38400",
 }
