@@ -3,7 +3,7 @@
     uv run python benchmarks/memory.py --minutes 60 armillary train --agent dreamer --episodes 250
 
 Prints a line a minute and, at the end, by how much the memory grew in an hour: a straight line
-through all minutes from the tenth on, when everything has been compiled. After so many minutes
+through all minutes from the eleventh on, when everything has been compiled. After so many minutes
 (without `--minutes`: when it is done) the command is interrupted, which a run outlives.
 """
 
