@@ -52,9 +52,10 @@ def ray() -> Iterator[Cluster]:
         patch.setenv("PYTHONPATH", str(TESTS))
         patch.setattr(connecting.resources, "cores", lambda: SimpleNamespace(usable=2))
         handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        others = {*psutil.Process().children(recursive=True)}  # those of tests before stay
         with connected("", Needs(cpus=1)) as cluster:
             assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
-            started = psutil.Process().children(recursive=True)
+            started = {*psutil.Process().children(recursive=True)} - others
             yield cluster
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not alive
