@@ -18,7 +18,7 @@ from armillary.envs import rendering
 from armillary.envs.rendering import Probe
 from armillary.machine import checks, doctor, resources
 from armillary.machine.checks import Check
-from armillary.training import kept
+from armillary.training import program_cache
 
 EGL = Probe("egl", True, 0.004, device="Mesa: llvmpipe (LLVM 15)")
 WARP = Probe("warp", True, 0.01, device="ray tracing on the CPU")
@@ -145,9 +145,9 @@ def test_a_broken_jax(monkeypatch, trial):
 
 
 def test_whether_compiled_programs_are_kept(monkeypatch, tmp_path):
-    monkeypatch.delenv(kept.THEIRS)
-    monkeypatch.setenv(kept.PLACE, str(tmp_path))
-    folder = kept.place().folder
+    monkeypatch.delenv(program_cache.THEIRS)
+    monkeypatch.setenv(program_cache.PLACE, str(tmp_path))
+    folder = program_cache.place().folder
     folder.mkdir(parents=True)
     (folder / "jit_update-0-cache").write_bytes(bytes(3 * 2**20))
     check = doctor.check_programs(True)
@@ -155,15 +155,15 @@ def test_whether_compiled_programs_are_kept(monkeypatch, tmp_path):
     assert check.facts == {"folder": str(folder), "bytes": 3 * 2**20, "works": True}
     check = doctor.check_programs(False)
     assert check.status == "warning"
-    assert kept.PLACE in check.advice
-    monkeypatch.setenv(kept.PLACE, "off")
+    assert program_cache.PLACE in check.advice
+    monkeypatch.setenv(program_cache.PLACE, "off")
     check = doctor.check_programs(False)
     assert (check.status, check.text) == ("ok", "not kept between starts: ARMILLARY_CACHE=off")
 
 
 def test_compiled_programs_are_deleted_on_request(monkeypatch, tmp_path, capsys):
-    monkeypatch.delenv(kept.THEIRS)
-    monkeypatch.setenv(kept.PLACE, str(tmp_path))
+    monkeypatch.delenv(program_cache.THEIRS)
+    monkeypatch.setenv(program_cache.PLACE, str(tmp_path))
     (tmp_path / "programs" / "another-machine").mkdir(parents=True)
     (tmp_path / "programs" / "another-machine" / "a-cache").write_bytes(bytes(2**20))
     (tmp_path / "notes").touch()

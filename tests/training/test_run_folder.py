@@ -19,10 +19,10 @@ from armillary.errors import RunError, UsageError
 from armillary.replay.episodes import EpisodeStore
 from armillary.studies.plots import read_metrics
 from armillary.training import checkpoint, counters, loop, trainer
-from armillary.training.kept_config import FORMAT
 from armillary.training.loop import train
 from armillary.training.player import load
 from armillary.training.run import InUse, Run, default_folder
+from armillary.training.saved_config import FORMAT
 from settings import TINY
 
 FORMAT_1 = Path(__file__).parents[1] / "data" / "run-format-1.tar.gz"

@@ -46,15 +46,16 @@ def run(argv: list[str]) -> int:
 
 
 def _empty(as_json: bool) -> int:
-    from armillary.training import kept
+    from armillary.training import program_cache
 
-    folder, count = kept.empty()
+    folder, count = program_cache.empty()
     if as_json:
         show(
             json.dumps({"folder": None if folder is None else str(folder), "deleted_bytes": count})
         )
     elif folder is None:
-        show(f"nothing is deleted: {kept.place().whose} says where programs are kept, or not")
+        whose = program_cache.place().whose
+        show(f"nothing is deleted: {whose} says where programs are kept, or not")
     else:
         show(f"deleted {count / 2**20:,.0f} MiB of compiled programs in {folder}")
     return 0

@@ -39,7 +39,7 @@ from armillary.machine.rollouts import measure_simulator
 from armillary.machine.seeds import measure_seeds
 from armillary.machine.timing import Timing, measure_environment, timed
 from armillary.spec import Spec
-from armillary.training.kept import keep
+from armillary.training.program_cache import keep
 from armillary.training.saving import init
 
 PRECISIONS = {

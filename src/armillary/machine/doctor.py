@@ -30,7 +30,7 @@ from armillary.machine.checks import (
     size_text,
     version_of,
 )
-from armillary.training import kept
+from armillary.training import program_cache
 
 DM_CONTROL = ("--no-deps", "dm_control>=1.0.50,<1.1")
 """What to install where it is missing: on Python 3.13 pip cannot install labmaze, which dm_control
@@ -41,7 +41,7 @@ _SOFTWARE_GL = ("llvmpipe", "softpipe", "swrast", "swiftshader")
 _JAX_TRIAL = """
 import json
 import jax, jax.numpy as jnp
-from armillary.training.kept import keep
+from armillary.training.program_cache import keep
 events = []
 jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
 keep()
@@ -132,19 +132,19 @@ def check_programs(found_again: bool) -> Check:
     Args:
         found_again: whether a program that was compiled was then taken from the folder.
     """
-    where = kept.place()
+    where = program_cache.place()
     if where.folder is None:
         reason = (
             f"{where.whose}={os.environ[where.whose]}" if where.whose else "there is no home folder"
         )
         text = f"not kept between starts: {reason}"
         return Check("programs", "ok", text, facts={"folder": None})
-    count = kept.size(where.folder)
+    count = program_cache.size(where.folder)
     text = f"{count / 2**20:,.0f} MiB compiled in {where.folder}"
     facts = {"folder": str(where.folder), "bytes": count, "works": found_again}
     if found_again:
         return Check("programs", "ok", text, facts=facts)
-    advice = f"set {where.whose or kept.PLACE} to a folder that you can write in"
+    advice = f"set {where.whose or program_cache.PLACE} to a folder that you can write in"
     text = f"every start compiles again: nothing could be kept in {where.folder}"
     return Check("programs", "warning", text, advice, facts)
 

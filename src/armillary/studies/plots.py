@@ -16,8 +16,8 @@ from armillary.config import Config, flatten, to_dict
 from armillary.errors import RunError, UsageError
 from armillary.files import open_regular, parse_json, write_atomically
 from armillary.training.judges import JUDGES
-from armillary.training.kept_config import MAY_CHANGE
 from armillary.training.run import Run
+from armillary.training.saved_config import MAY_CHANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

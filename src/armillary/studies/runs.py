@@ -148,7 +148,7 @@ def _seconds_per_update(config: Config) -> float:
     from armillary.envs.build import spec_of
     from armillary.envs.catalogue import action_repeat
     from armillary.machine.agent import time_act, time_update
-    from armillary.training.kept import keep
+    from armillary.training.program_cache import keep
     from armillary.training.saving import init
 
     keep()

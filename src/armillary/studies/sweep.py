@@ -18,9 +18,9 @@ from armillary.errors import (
 from armillary.studies import space
 from armillary.studies.plots import evaluation_curve, read_metrics
 from armillary.studies.proposals import Sampler, Trial
-from armillary.training.kept_config import MAY_CHANGE
 from armillary.training.results import read_results
 from armillary.training.run import Run
+from armillary.training.saved_config import MAY_CHANGE
 
 Score = Literal["final", "tests"]
 

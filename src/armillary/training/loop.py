@@ -19,8 +19,8 @@ from armillary.training import hosts, minari
 from armillary.training.collecting import Collector, collectors
 from armillary.training.counters import Counters, simulator_steps
 from armillary.training.devices import follow
-from armillary.training.kept import keep
 from armillary.training.offline import begun, bring, check_records, source_spec
+from armillary.training.program_cache import keep
 from armillary.training.run import Run
 from armillary.training.signals import stop_request
 from armillary.training.trainer import Trainer

@@ -24,8 +24,8 @@ from armillary.training.card import card
 from armillary.training.counters import Counters
 from armillary.training.evaluation import evaluate
 from armillary.training.judges import JUDGES
-from armillary.training.kept_config import FORMAT
 from armillary.training.player import Player, load
+from armillary.training.saved_config import FORMAT
 from armillary.version import __version__
 
 SIDE_BY_SIDE = 5

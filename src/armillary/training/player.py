@@ -33,7 +33,7 @@ from armillary.errors import UsageError
 from armillary.spec import Spec
 from armillary.training import compilation
 from armillary.training.evaluation import Scores, evaluate
-from armillary.training.kept import keep
+from armillary.training.program_cache import keep
 from armillary.training.rollout import compiled
 from armillary.training.sources import opened
 

@@ -27,8 +27,8 @@ from armillary.files import (
     storage_error,
     write_atomically,
 )
-from armillary.training.kept_config import FORMAT, fixed, lines, of_today, plain
 from armillary.training.packed import refuse
+from armillary.training.saved_config import FORMAT, fixed, lines, of_today, plain
 from armillary.version import __version__
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from armillary.errors import UsageError
 from armillary.training import hosts
 from armillary.training.collecting import collectors
 from armillary.training.counters import Counters
-from armillary.training.kept import keep
 from armillary.training.loop import train
+from armillary.training.program_cache import keep
 from armillary.training.results import earlier_results
 from armillary.training.run import Run, default_folder
 from armillary.training.signals import stop_request

@@ -24,9 +24,9 @@ from armillary.config import Config, from_dict
 from armillary.errors import RunError, UsageError
 from armillary.training import checkpoint, demos, hub, packed
 from armillary.training.counters import Counters
-from armillary.training.kept_config import plain
 from armillary.training.results import checked, read_results
 from armillary.training.run import Run
+from armillary.training.saved_config import plain
 
 
 class Trained(Protocol):

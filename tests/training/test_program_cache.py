@@ -22,7 +22,7 @@ from armillary import load, seeding, train
 from armillary.agents.registry import make_agent
 from armillary.config import Config
 from armillary.envs.build import spec_of
-from armillary.training import kept, saving
+from armillary.training import program_cache, saving
 
 HITS, ASKED = (f"/jax/compilation_cache/{x}" for x in ("cache_hits", "compile_requests_use_cache"))
 
@@ -30,8 +30,8 @@ HITS, ASKED = (f"/jax/compilation_cache/{x}" for x in ("cache_hits", "compile_re
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that has begun, and compiled something, before it is told to keep programs."""
-    monkeypatch.delenv(kept.THEIRS)
-    monkeypatch.setenv(kept.PLACE, str(tmp_path / "cache"))
+    monkeypatch.delenv(program_cache.THEIRS)
+    monkeypatch.setenv(program_cache.PLACE, str(tmp_path / "cache"))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
@@ -49,7 +49,7 @@ def begin_again() -> None:
     jax.config.update("jax_compilation_cache_dir", None)
     jax.clear_caches()
     compilation_cache.reset_cache()
-    kept.keep.cache_clear()
+    program_cache.keep.cache_clear()
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def compute() -> tuple[float, float]:
 
 
 def entries() -> list[Path]:
-    folder = kept.place().folder
+    folder = program_cache.place().folder
     assert folder is not None
     return sorted(folder.glob("*-cache"))
 
@@ -101,10 +101,10 @@ def test_a_second_start_compiles_nothing_and_learns_the_same(
 
 
 def test_it_can_be_switched_off(start: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(kept.PLACE, "off")
-    kept.keep()
+    monkeypatch.setenv(program_cache.PLACE, "off")
+    program_cache.keep()
     assert jax.config.jax_compilation_cache_dir is None
-    assert kept.empty() == (None, 0)
+    assert program_cache.empty() == (None, 0)
 
 
 def test_who_has_told_jax_where_is_left_alone(
@@ -114,17 +114,17 @@ def test_who_has_told_jax_where_is_left_alone(
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "a-cache").write_bytes(b"1")
-    monkeypatch.setenv(kept.THEIRS, str(theirs))
-    kept.keep()
+    monkeypatch.setenv(program_cache.THEIRS, str(theirs))
+    program_cache.keep()
     assert jax.config.jax_compilation_cache_dir is None  # set by JAX as it starts, not by us
-    assert kept.place().folder == theirs
-    assert kept.empty() == (None, 0)
+    assert program_cache.place().folder == theirs
+    assert program_cache.empty() == (None, 0)
     assert (theirs / "a-cache").exists()
 
-    monkeypatch.delenv(kept.THEIRS)
+    monkeypatch.delenv(program_cache.THEIRS)
     jax.config.update("jax_compilation_cache_dir", str(theirs))
-    kept.keep.cache_clear()
-    kept.keep()
+    program_cache.keep.cache_clear()
+    program_cache.keep()
     assert jax.config.jax_compilation_cache_dir == str(theirs)
 
 
@@ -135,21 +135,21 @@ def test_a_folder_that_cannot_be_written_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv(kept.PLACE, str(tmp_path / "file"))
-    kept.keep()
-    kept.keep()
+    monkeypatch.setenv(program_cache.PLACE, str(tmp_path / "file"))
+    program_cache.keep()
+    program_cache.keep()
     compute()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert f"{tmp_path / 'file'}" in record.message
-    assert kept.PLACE in record.message
+    assert program_cache.PLACE in record.message
 
 
 @pytest.mark.parametrize("damage", [b"", b"no program at all", None])
 def test_damaged_programs_are_compiled_again_and_mended(
     start: None, events: Counter[str], caplog: pytest.LogCaptureFixture, damage: bytes | None
 ) -> None:
-    kept.keep()
+    program_cache.keep()
     expected = compute()
     assert len(entries()) >= 2
     for path in entries():
@@ -158,7 +158,7 @@ def test_damaged_programs_are_compiled_again_and_mended(
     events.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        kept.keep()
+        program_cache.keep()
         assert compute() == expected
     assert not events[HITS]
     (record,) = caplog.records
@@ -167,7 +167,7 @@ def test_damaged_programs_are_compiled_again_and_mended(
     caplog.clear()
     begin_again()
     events.clear()
-    kept.keep()
+    program_cache.keep()
     assert compute() == expected
     assert events[HITS] == events[ASKED] >= 2
     assert not caplog.records
@@ -186,7 +186,7 @@ def test_a_full_disk_leaves_no_half_of_a_program(
             file.write(data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    kept.keep()
+    program_cache.keep()
     monkeypatch.setattr(type(theirs(tmp_path)), "write_bytes", full)
     compute()
     assert entries() == []
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_no_half_of_a_program(
 def test_other_warnings_are_shown_as_ever(start: None) -> None:
     shown: list[str] = []
     warnings.showwarning = lambda message, *_: shown.append(str(message))
-    kept.keep()
+    program_cache.keep()
     warnings.warn("another one", stacklevel=1)
     assert shown == ["another one"]
 
@@ -208,12 +208,12 @@ def test_the_longest_unused_go_first(tmp_path: Path) -> None:
         (tmp_path / "kind").mkdir(exist_ok=True)
         (tmp_path / "kind" / name).write_bytes(bytes(10))
         os.utime(tmp_path / "kind" / name, (used, 50))  # read, written
-    assert kept.size(tmp_path) == 30
-    kept.prune(tmp_path, 30)
-    assert kept.size(tmp_path) == 30
-    kept.prune(tmp_path, 29)
+    assert program_cache.size(tmp_path) == 30
+    program_cache.prune(tmp_path, 30)
+    assert program_cache.size(tmp_path) == 30
+    program_cache.prune(tmp_path, 29)
     assert {path.name for path in (tmp_path / "kind").iterdir()} == {"new", "middle"}
-    kept.prune(tmp_path, 10)
+    program_cache.prune(tmp_path, 10)
     assert {path.name for path in (tmp_path / "kind").iterdir()} == {"new"}
 
 
@@ -221,21 +221,21 @@ def test_each_kind_of_machine_has_its_own_folder(
     start: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """JAX's key has neither the number of cores nor, on a CPU, certainly its instructions."""
-    here = kept.place().folder
-    assert kept.place().folder == here
+    here = program_cache.place().folder
+    assert program_cache.place().folder == here
     with monkeypatch.context() as patch:
         patch.setattr(kept, "_processor", lambda: ["flags\t\t: fpu sse"])
-        other = kept.place().folder
+        other = program_cache.place().folder
     with monkeypatch.context() as patch:
         patch.setattr(os, "sched_getaffinity", lambda pid: set(range(977)), raising=False)
         patch.setattr(os, "cpu_count", lambda: 977)
-        larger = kept.place().folder
+        larger = program_cache.place().folder
     assert len({here, other, larger}) == 3
 
 
 def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(kept.THEIRS)
-    monkeypatch.delenv(kept.PLACE, raising=False)
+    monkeypatch.delenv(program_cache.THEIRS)
+    monkeypatch.delenv(program_cache.PLACE, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     for cache, root in (
         ("/somewhere", Path("/somewhere/armillary/programs")),
@@ -243,20 +243,20 @@ def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("", tmp_path / ".cache/armillary/programs"),
     ):
         monkeypatch.setenv("XDG_CACHE_HOME", cache)
-        folder = kept.place().folder
+        folder = program_cache.place().folder
         assert folder is not None
         assert folder.parent == root
-    monkeypatch.setenv(kept.PLACE, "~/mine")
-    folder = kept.place().folder
+    monkeypatch.setenv(program_cache.PLACE, "~/mine")
+    folder = program_cache.place().folder
     assert folder is not None
     assert folder.parent == tmp_path / "mine" / "programs"
 
 
 def test_emptying(start: None) -> None:
-    kept.keep()
+    program_cache.keep()
     compute()
     assert entries()
-    root, count = kept.empty()
+    root, count = program_cache.empty()
     assert root is not None
     assert count > 0
     assert not root.exists()
