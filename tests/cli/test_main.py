@@ -100,6 +100,13 @@ def test_version(armillary: Run) -> None:
         (["train", "--task", "no_such_module:make"], ["no_such_module"]),
         (["train", "--preset", "smal"], ["unknown preset 'smal'", "'small'"]),
         (["train", "--planer.horizon", "3"], ["Unrecognized options", "--planner.horizon"]),
+        (["train", "--logdir", "x"], ["Unrecognized options: --logdir", "Here it is --run."]),
+        (["train", "--algo=dreamer"], ["--algo of `armillary train`", "Here it is --agent."]),
+        (["evaluate", "x", "--eval_episodes", "3"], ["--eval-episodes", "it is --episodes."]),
+        (["train", "--total-timesteps", "9"], ["Here it is --episodes. An episode", "1,000"]),
+        (["train", "--gamma", "0.9"], ["Unrecognized options"]),  # PlaNet has none
+        (["train", "--agent", "dreamer", "--gamma", "0.9"], ["it is --behavior.discount."]),
+        (["train", "--device", "cuda"], ["JAX chooses the device", "JAX_PLATFORMS=cpu"]),
         (["train", "--planner.elites", "300"], ["K must not be greater than J"]),
         (["train", "--planner.horizon", "-1"], ["horizon is -1", "greater than zero"]),
         (["train", "--seed", "-1"], ["seed is -1"]),

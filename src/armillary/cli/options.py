@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from armillary.cli import elsewhere
 from armillary.cli.stdout import show
 from armillary.config import keywords
 from armillary.config.presets import known_game
@@ -47,8 +48,13 @@ def parse(
         default: what the options edit; None: the dataclass's own defaults.
         first: the options that `--help` shows, `planner.horizon` say; `--help-all` shows all.
             Empty: `--help` shows all.
+
+    Raises:
+        UsageError: an option has another name here.
     """
     if not {"-h", "--help", "--help-all"} & set(argv):
+        known = _options(typing.get_origin(kind) or kind, default)
+        elsewhere.refuse(argv, {option.name for option in known}, command)
         given: Any = {} if default is None else {"default": default}
         arguments: T = tyro.cli(kind, args=argv, prog=command, **given)
         return arguments
