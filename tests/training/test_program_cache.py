@@ -224,7 +224,7 @@ def test_each_kind_of_machine_has_its_own_folder(
     here = program_cache.place().folder
     assert program_cache.place().folder == here
     with monkeypatch.context() as patch:
-        patch.setattr(kept, "_processor", lambda: ["flags\t\t: fpu sse"])
+        patch.setattr(program_cache, "_processor", lambda: ["flags\t\t: fpu sse"])
         other = program_cache.place().folder
     with monkeypatch.context() as patch:
         patch.setattr(os, "sched_getaffinity", lambda pid: set(range(977)), raising=False)
