@@ -1,16 +1,20 @@
 """Presets that depend on the task: a board game, whatever names it, Atari, or anything else."""
 
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from armillary.cli import train
+from armillary.cli.options import parse
 from armillary.config import changed, flatten, preset, to_dict
 from armillary.config.settings import GAMES
 from armillary.envs import games
 from armillary.envs.named import TRUSTED
 from armillary.errors import UsageError
+from armillary.studies.comparisons import beside
 from armillary.training import loop
 from settings import TINY_GAME
 
@@ -30,6 +34,24 @@ def test_a_game_has_a_preset_of_games(name: str) -> None:
     assert not _is_of_a_game(preset(name, "muzero", "CartPole-v1"))
     assert not _is_of_a_game(preset(name, "muzero", "pgx.go:Go"))  # it is not imported
     assert _is_of_a_game(preset(name, "muzero", "pgx.go:Go", games.is_game))
+
+
+def test_the_preset_of_an_hour_is_that_of_the_runs_in_the_results() -> None:
+    """Which typed it as options; and both agents learn the same model from equally much."""
+    typed = shlex.split(
+        "--task cartpole-swingup --episodes 250 --training.collect-interval 40 "
+        "--optimizer.learning-rate 1e-3 --objective.free-nats 1 --objective.bits 8 "
+        "--objective.no-dequantize --evaluation.every 10 --evaluation.episodes 2 --seed 2"
+    )
+    own = {"dreamer": ["--behavior.discount", "0.97"], "planet": ["--model.depth", "16"]}
+    for agent, options in own.items():
+        words = ["--agent", agent, *typed, *options]
+        default = train.default_config(words)
+        given = parse(train.Arguments[type(default)], words, "x", default=train.Arguments(default))
+        assert replace(given.config, preset="medium", seed=0) == preset("medium", agent)
+    assert beside(preset("medium", "dreamer"), "planet") == preset("medium", "planet")
+    with pytest.raises(UsageError, match="'medium' of muzero, expected one of small, paper"):
+        preset("medium", "muzero")
 
 
 def test_what_is_observed_is_there() -> None:

@@ -71,7 +71,7 @@ def test_a_model_without_a_stochastic_state_is_refused() -> None:
 
 def test_its_presets_are_dreamers() -> None:
     """But for what makes it an explorer."""
-    for name in ("small", "paper"):
+    for name in ("small", "medium", "paper"):
         ours, theirs = preset(name, "explorer"), preset(name, "dreamer")
         assert (ours.agent, ours.preset) == ("explorer", name)
         for part in ("model", "objective", "optimizer", "training", "episodes", "environment"):

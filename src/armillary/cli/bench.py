@@ -50,7 +50,7 @@ class Arguments:
     agent: str = "planet"
     """The agent: planet, dreamer, explorer or muzero."""
     preset: str = "paper"
-    """Its size: small or paper."""
+    """Its size: small, medium or paper."""
     task: str | None = None
     """The task. Default: the preset's."""
     dynamics: Literal["rssm", "ssm", "rnn", "drnn"] | None = None

@@ -261,7 +261,7 @@ class Config:
     agent: str = ""
     """The agent that learns: planet, dreamer, explorer, muzero, or `module:Class` of one's own."""
     preset: str = "paper"
-    """The preset from which this configuration was made: small or paper."""
+    """The preset from which this configuration was made: small, medium or paper."""
     seed: int = 0
     """Seed of everything random: parameters, batches, planning, noise and environments."""
     episodes: int = 1000
