@@ -14,10 +14,12 @@ from armillary.config import (
     Config,
     EvaluationConfig,
     PlannerConfig,
+    changed,
     planet_paper,
     planet_small,
     to_dict,
 )
+from armillary.config.presets import dreamer_small
 from armillary.errors import RunError, UsageError
 from armillary.studies.plots import learning_curve, read_metrics
 from drawing import curves
@@ -185,6 +187,23 @@ def test_presets_name_their_lines(tmp_path, drawn):
         "planet (small), 1 test episode",
         "planet (paper), 1 test episode",
     }
+
+
+def test_agents_of_several_kinds_name_their_lines(tmp_path, drawn):
+    """Which have settings that the others do not have; told apart are only those of one agent."""
+    near = changed(dreamer_small(), {"behavior.discount": 0.9})
+    for order in (1, -1):
+        configs = [planet_small(), dreamer_small(), near][::order]
+        folders = [
+            write_run(tmp_path / f"{order}-{i}", config, [evaluation(25, [1.0])])
+            for i, config in enumerate(configs)
+        ]
+        learning_curve(folders, tmp_path / "curve.png")
+        assert set(lines(drawn[-1].axes[0])) == {
+            "planet, 1 test episode",
+            "dreamer (discount 0.99), 1 test episode",
+            "dreamer (discount 0.9), 1 test episode",
+        }
 
 
 def test_missing_values_and_half_a_line(tmp_path, drawn):

@@ -314,14 +314,16 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _labels(configs: list[Config]) -> list[str]:
-    """Returns the agent's name for each configuration, and in what it differs from the others."""
-    settings = [_settings(config) for config in configs]
-    names = [n for n in settings[0] if any(s.get(n) != settings[0][n] for s in settings)]
+    """Returns the agent's name for each configuration, and in what it differs from the others of
+    that agent: their presets, or some settings."""
     if len({config.preset for config in configs}) == len(configs) > 1:
         return [f"{config.agent} ({config.preset})" for config in configs]
     labels = []
-    for config, values in zip(configs, settings, strict=True):
-        shown = [f"{name.rpartition('.')[2]} {values[name]}" for name in names if name != "agent"]
+    for config in configs:
+        values = _settings(config)
+        others = [_settings(other) for other in configs if other.agent == config.agent]
+        differ = [name for name in values if any(o.get(name) != values[name] for o in others)]
+        shown = [f"{name.rpartition('.')[2]} {values[name]}" for name in differ]
         more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
         labels.append(f"{config.agent} ({', '.join(shown[:3])}{more})" if shown else config.agent)
     return labels
