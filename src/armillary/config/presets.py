@@ -38,9 +38,9 @@ from armillary.config.world_model import (
 from armillary.errors import UsageError, nearest
 
 IsGame = Callable[[str], bool]
+"""Says whether a task is a board game."""
 
 T = TypeVar("T", bound=WorldModelConfig)
-"""Says whether a task is a board game."""
 
 
 def known_game(task: str) -> bool:
@@ -130,9 +130,10 @@ def dreamer_medium() -> DreamerConfig:
 
 
 def _for_an_hour(small: T) -> T:
-    """Returns the preset `small` of an agent with ten times the episodes, and fewer updates for
-    each; the images are learned from more carefully: at half the rate, without noise, and with
-    fewer nats for free."""
+    """Returns the preset `small` of an agent with ten times the episodes, fewer updates for each.
+
+    It learns more carefully: at half the rate, from images without noise, with fewer nats for free.
+    """
     return replace(
         small,
         task="cartpole-swingup",
